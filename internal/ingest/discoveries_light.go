@@ -1,0 +1,35 @@
+//go:build !allsd
+
+package ingest
+
+func standIns() {
+	stand[struct{ aws int }]("aws")
+	stand[struct{ azure int }]("azure")
+	stand[struct{ digitalocean int }]("digitalocean")
+	stand[struct{ ec2 int }]("ec2")
+	stand[struct{ ecs int }]("ecs")
+	stand[struct{ elasticache int }]("elasticache")
+	stand[struct{ eureka int }]("eureka")
+	stand[struct{ gce int }]("gce")
+	stand[struct{ hetzner int }]("hetzner")
+	stand[struct{ ionos int }]("ionos")
+	stand[struct{ kubernetes int }]("kubernetes")
+	stand[struct{ kuma int }]("kuma")
+	stand[struct{ lightsail int }]("lightsail")
+	stand[struct{ linode int }]("linode")
+	stand[struct{ marathon int }]("marathon")
+	stand[struct{ msk int }]("msk")
+	stand[struct{ nerve int }]("nerve")
+	stand[struct{ nomad int }]("nomad")
+	stand[struct{ openstack int }]("openstack")
+	stand[struct{ outscale int }]("outscale")
+	stand[struct{ ovhcloud int }]("ovhcloud")
+	stand[struct{ puppetdb int }]("puppetdb")
+	stand[struct{ rds int }]("rds")
+	stand[struct{ scaleway int }]("scaleway")
+	stand[struct{ serverset int }]("serverset")
+	stand[struct{ stackit int }]("stackit")
+	stand[struct{ triton int }]("triton")
+	stand[struct{ uyuni int }]("uyuni")
+	stand[struct{ vultr int }]("vultr")
+}

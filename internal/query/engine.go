@@ -1,0 +1,107 @@
+// Package query answers PromQL. It hides the engine (Prometheus's own), its
+// limits, and the Prometheus HTTP API that every client already speaks.
+package query
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// Config bounds queries. Zero means the default.
+type Config struct {
+	MaxSamples    int           `yaml:"max_samples"`    // samples one query may hold in memory; default 50,000,000
+	Timeout       time.Duration `yaml:"timeout"`        // default 2 min
+	MaxConcurrent int           `yaml:"max_concurrent"` // queries of users at once; default 20
+	Lookback      time.Duration `yaml:"lookback"`       // how old a sample may be to count as current; default 5 min
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxSamples == 0 {
+		c.MaxSamples = 50_000_000
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 2 * time.Minute
+	}
+	if c.MaxConcurrent == 0 {
+		c.MaxConcurrent = 20
+	}
+	if c.Lookback == 0 {
+		c.Lookback = 5 * time.Minute
+	}
+	return c
+}
+
+// Engines are the two that a tenant has: users cannot starve the rules.
+type Engines struct {
+	Users, Rules *promql.Engine
+	Parser       parser.Parser
+	Config       Config
+	slots        *slots
+}
+
+// NewEngines makes the engines; reg gets their metrics.
+func NewEngines(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Engines {
+	cfg = cfg.withDefaults()
+	p := parser.NewParser(parser.Options{})
+	s := &slots{free: make(chan struct{}, cfg.MaxConcurrent), waited: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "vedette_query_waited_total",
+		Help: "Queries that waited because max_concurrent others were running.",
+	})}
+	reg.MustRegister(s.waited)
+	mk := func(name string, t promql.QueryTracker) *promql.Engine {
+		return promql.NewEngine(promql.EngineOpts{
+			Logger: log, Reg: prometheus.WrapRegistererWith(prometheus.Labels{"engine": name}, reg),
+			MaxSamples: cfg.MaxSamples, Timeout: cfg.Timeout, LookbackDelta: cfg.Lookback,
+			EnableAtModifier: true, EnableNegativeOffset: true, EnablePerStepStats: true,
+			ActiveQueryTracker:       t,
+			NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() },
+			Parser:                   p,
+		})
+	}
+	return &Engines{Users: mk("users", s), Rules: mk("rules", nil), Parser: p, Config: cfg, slots: s}
+}
+
+// Close ends both engines; running queries are cancelled.
+func (e *Engines) Close() {
+	_ = e.Users.Close()
+	_ = e.Rules.Close()
+}
+
+// Waited is how many queries had to wait for a slot.
+func (e *Engines) Waited() int64 { return e.slots.count.Load() }
+
+// slots bounds how many queries run at once; the others wait for as long as
+// their context lasts.
+type slots struct {
+	free   chan struct{}
+	waited prometheus.Counter
+	count  atomic.Int64
+}
+
+func (s *slots) GetMaxConcurrent() int { return cap(s.free) }
+
+func (s *slots) Insert(ctx context.Context, _ string) (int, error) {
+	select {
+	case s.free <- struct{}{}:
+		return 0, nil
+	default:
+	}
+	s.waited.Inc()
+	s.count.Add(1)
+	select {
+	case s.free <- struct{}{}:
+		return 0, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (s *slots) Delete(int) { <-s.free }
+
+func (s *slots) Close() error { return nil }
