@@ -236,6 +236,11 @@ func TestAlerts(t *testing.T) {
 		http_requests_total{service="gateway",customer="lumen-tea",code="200"} 0 0 1 1 2 2 3 3 3 3 3 3x60
 		http_requests_total{service="gateway",customer="lumen-tea",code="500"} 0x8 3x2 6x2 9x50
 	`, 65*time.Second, `CustomerFailing{service=gateway,customer=lumen-tea}`)
+	f("one request of a small customer fails, with both of its retries", `load 5s
+		http_requests_total{service="gateway",customer="northwind",code="200"} 0+100x60
+		http_requests_total{service="gateway",customer="lumen-tea",code="200"} 0 0 1 1 2 2 3 3 4 4 5 5 5 6 6 7 7 7 8 8 9 9x60
+		http_requests_total{service="gateway",customer="lumen-tea",code="500"} 0x22 3x60
+	`, 135*time.Second, `CustomerFailing{service=gateway,customer=lumen-tea}`)
 	f("all customers fail", `load 5s
 		http_requests_total{service="gateway",customer="northwind",code="200"} 0+100x10 1000+60x50
 		http_requests_total{service="gateway",customer="northwind",code="502"} 0x10 0+40x50
