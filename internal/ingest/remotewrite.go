@@ -362,20 +362,9 @@ func fitSchema(p point) error {
 // reason names why the engine refused a sample; theirs is false for a fault of
 // ours, which must be retried.
 func (rw *remoteWrite) reason(err error) (reason string, theirs bool) {
-	var herr histogram.Error
-	switch {
-	case errors.Is(err, storage.ErrTooOldSample):
-		return "too_old", true
-	case errors.Is(err, storage.ErrOutOfOrderSample):
-		return "out_of_order", true
-	case errors.Is(err, storage.ErrOutOfBounds):
-		return "out_of_bounds", true
-	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
-		return "duplicate", true
-	case errors.Is(err, storage.ErrNativeHistogramsDisabled), errors.As(err, &herr):
-		return "invalid_histogram", true
-	case rw.cfg.IsLimit(err):
+	if rw.cfg.IsLimit(err) {
 		return "limit", true
 	}
-	return "", false
+	reason = appendReason(err)
+	return reason, reason != "refused_by_store"
 }

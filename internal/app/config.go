@@ -1,0 +1,289 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/units"
+	"github.com/prometheus/common/model"
+
+	"github.com/vedette-sre/vedette/internal/probe"
+	"github.com/vedette-sre/vedette/internal/query"
+	"github.com/vedette-sre/vedette/internal/record"
+	"github.com/vedette-sre/vedette/internal/store/metric"
+	"github.com/vedette-sre/vedette/internal/web"
+)
+
+// Config is vedette.yml. Every field has a default; an empty file is the same as
+// none.
+type Config struct {
+	// Listen is the address of the one port; default 127.0.0.1:7575. Anything
+	// but the loopback needs auth.
+	Listen string `yaml:"listen"`
+	// Data is the directory of everything kept; default ./data.
+	Data string `yaml:"data"`
+	// ExternalURL is how people reach this server; links in notifications
+	// begin with it. Default http(s)://<listen>.
+	ExternalURL string         `yaml:"external_url"`
+	TLS         *TLSFiles      `yaml:"tls"`
+	Auth        web.AuthConfig `yaml:"auth"`
+	// Limits of the HTTP server, for all tenants together.
+	HTTP web.Limits `yaml:"http"`
+
+	TenantConfig `yaml:",inline"`
+	// Tenants are further tenants, each with the same sections as the top
+	// level, which is the tenant "default".
+	Tenants map[string]*TenantConfig `yaml:"tenants"`
+
+	path string // "" for none
+}
+
+// TLSFiles name a certificate and its key.
+type TLSFiles struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// TenantConfig is what a tenant is told.
+type TenantConfig struct {
+	Prometheus   string        `yaml:"prometheus"`   // path of a prometheus.yml
+	Alertmanager string        `yaml:"alertmanager"` // path of an alertmanager.yml
+	Blackbox     string        `yaml:"blackbox"`     // path of a blackbox.yml
+	Checks       []probe.Check `yaml:"checks"`
+	Retention    Retention     `yaml:"retention"`
+	// OutOfOrder is how late a sample may come; default 30m.
+	OutOfOrder model.Duration `yaml:"out_of_order"`
+	Limits     TenantLimits   `yaml:"limits"`
+	Query      query.Config   `yaml:"query"`
+	Outbox     OutboxConfig   `yaml:"outbox"`
+	// Watch says whether the tenant stores the metrics of this process and
+	// host; default true for the tenant "default" and false for others.
+	Watch *bool `yaml:"watch"`
+}
+
+// Retention bounds what is kept by age and by size.
+type Retention struct {
+	Metrics model.Duration `yaml:"metrics"` // default 15d
+	Size    string         `yaml:"size"`    // of all metric blocks, such as 50GB; default no limit
+	// ChecksOK and ChecksFailed are how long runs of checks are kept.
+	ChecksOK     model.Duration `yaml:"checks_ok"`     // default 1d
+	ChecksFailed model.Duration `yaml:"checks_failed"` // default 30d
+}
+
+// TenantLimits bound what a tenant may send.
+type TenantLimits struct {
+	metric.Limits       `yaml:",inline"`
+	MaxConcurrentWrites int `yaml:"max_concurrent_writes"` // default 32
+	MaxChecks           int `yaml:"max_checks"`            // default 20,000
+}
+
+// OutboxConfig tells how stubbornly notifications are sent.
+type OutboxConfig struct {
+	RetryFor model.Duration `yaml:"retry_for"` // default 1d
+	KeepFor  model.Duration `yaml:"keep_for"`  // default 14d
+}
+
+// Default values of the top level.
+const (
+	DefaultListen = "127.0.0.1:7575"
+	DefaultData   = "./data"
+)
+
+func (c *Config) setDefaults() {
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if c.Data == "" {
+		c.Data = DefaultData
+	}
+	if c.ExternalURL == "" {
+		scheme := "http"
+		if c.TLS != nil {
+			scheme = "https"
+		}
+		host, port, err := net.SplitHostPort(c.Listen)
+		if err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
+			if name, err := os.Hostname(); err == nil {
+				host = name
+			}
+		}
+		c.ExternalURL = scheme + "://" + net.JoinHostPort(host, port)
+	}
+}
+
+// fieldError is a wrong value at a path of the file, such as $.checks[0].url.
+type fieldError struct {
+	path string
+	err  error
+}
+
+func (e *fieldError) Error() string { return strings.TrimPrefix(e.path, "$.") + ": " + e.err.Error() }
+func (e *fieldError) Unwrap() error { return e.err }
+
+func at(path string, format string, a ...any) error {
+	return &fieldError{path, fmt.Errorf(format, a...)}
+}
+
+// validate checks what the YAML types cannot, the first fault found.
+func (c *Config) validate() error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return at("$.listen", "%q is not host:port; want an address such as %s", c.Listen, DefaultListen)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return at("$.listen", "port %q: want a number from 0 to 65535", port)
+	}
+	if !loopback(host) && !c.Auth.Enabled() {
+		return at("$.listen", "%s is reachable from outside, but auth names no user and no token; add one (vedette hash-password makes the hash), or listen on 127.0.0.1", c.Listen)
+	}
+	u, err := url.Parse(c.ExternalURL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return at("$.external_url", "%q: want a URL such as https://vedette.example.org", c.ExternalURL)
+	}
+	if c.TLS != nil {
+		for _, f := range []struct{ key, path string }{{"cert_file", c.TLS.CertFile}, {"key_file", c.TLS.KeyFile}} {
+			if f.path == "" {
+				return at("$.tls", "%s is missing; tls needs cert_file and key_file", f.key)
+			}
+			if _, err := os.Stat(f.path); err != nil {
+				return at("$.tls."+f.key, "%w", err)
+			}
+		}
+	}
+	if err := c.HTTP.Validate(); err != nil {
+		return &fieldError{"$.http", err}
+	}
+	names := []string{string(record.DefaultTenant)}
+	for name := range c.Tenants {
+		names = append(names, name)
+	}
+	if path, err := c.Auth.Validate(names); err != nil {
+		return &fieldError{"$.auth" + path, err}
+	}
+	if err := c.TenantConfig.validate("$"); err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		t := c.Tenants[name]
+		if err := record.Tenant(name).Validate(); err != nil {
+			return at("$.tenants."+name, "%w", err)
+		}
+		if t == nil {
+			if name != string(record.DefaultTenant) {
+				c.Tenants[name] = &TenantConfig{}
+			}
+			continue
+		}
+		if name == string(record.DefaultTenant) {
+			return at("$.tenants.default", "the tenant default is the top level of the file; move its sections there")
+		}
+		if err := t.validate("$.tenants." + name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *TenantConfig) validate(path string) error {
+	if t.Retention.Size != "" {
+		if n, err := units.ParseBase2Bytes(t.Retention.Size); err != nil || n <= 0 {
+			return at(path+".retention.size", "%q: want a size such as 500MB or 50GB", t.Retention.Size)
+		}
+	}
+	for _, d := range []struct {
+		key string
+		v   model.Duration
+	}{
+		{"retention.metrics", t.Retention.Metrics}, {"retention.checks_ok", t.Retention.ChecksOK},
+		{"retention.checks_failed", t.Retention.ChecksFailed}, {"outbox.retry_for", t.Outbox.RetryFor}, {"outbox.keep_for", t.Outbox.KeepFor},
+	} {
+		if d.v < 0 {
+			return at(path+"."+d.key, "must not be negative")
+		}
+	}
+	if n := time.Duration(t.Retention.Metrics); n != 0 && n < 2*time.Hour {
+		return at(path+".retention.metrics", "%s is shorter than a block of 2h; want 2h or more", t.Retention.Metrics)
+	}
+	limit := t.Limits.MaxChecks
+	if limit == 0 {
+		limit = 20_000
+	}
+	if len(t.Checks) > limit {
+		return at(path+".checks", "%d checks are over the limit; remove some or raise limits.max_checks = %d", len(t.Checks), limit)
+	}
+	ids := map[string]int{}
+	for i := range t.Checks {
+		ck := &t.Checks[i]
+		p := fmt.Sprintf("%s.checks[%d]", path, i)
+		if err := ck.Validate(); err != nil {
+			return &fieldError{p, err}
+		}
+		if j, dup := ids[ck.ID]; dup {
+			return at(p+".name", "check %d has the same name (id %q); names must differ, or set id", j+1, ck.ID)
+		}
+		ids[ck.ID] = i
+	}
+	return nil
+}
+
+// maxBytes is the size limit of metrics, 0 for none.
+func (t *TenantConfig) maxBytes() int64 {
+	if t.Retention.Size == "" {
+		return 0
+	}
+	n, err := units.ParseBase2Bytes(t.Retention.Size)
+	if err != nil {
+		panic("BUG: size was not validated: " + err.Error())
+	}
+	return int64(n)
+}
+
+// resolve makes the paths in the file relative to the file's own directory.
+func (c *Config) resolve() {
+	dir := filepath.Dir(c.path)
+	rel := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	if c.path == "" {
+		dir = "."
+	}
+	rel(&c.Data)
+	if c.TLS != nil {
+		rel(&c.TLS.CertFile)
+		rel(&c.TLS.KeyFile)
+	}
+	for i := range c.Auth.Tokens {
+		rel(&c.Auth.Tokens[i].TokenFile)
+	}
+	all := []*TenantConfig{&c.TenantConfig}
+	for _, t := range c.Tenants {
+		if t != nil {
+			all = append(all, t)
+		}
+	}
+	for _, t := range all {
+		rel(&t.Prometheus)
+		rel(&t.Alertmanager)
+		rel(&t.Blackbox)
+		for i := range t.Checks {
+			t.Checks[i].ResolvePaths(dir)
+		}
+	}
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

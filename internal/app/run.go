@@ -1,0 +1,292 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/vedette-sre/vedette/internal/web"
+)
+
+// Server is one running Vedette: `vedette run`.
+type Server struct {
+	log     *slog.Logger
+	path    string
+	over    func(*Config) // command-line flags over the file
+	version web.Version
+	started time.Time
+
+	house *house
+	web   *web.Server
+	auth  *web.Auth
+	addr  string
+	cert  certificate
+	http  *http.Server
+	done  chan error
+	fixed Config // what a reload cannot change
+
+	reloadMu sync.Mutex // one reload at a time
+	mu       sync.Mutex // guards what follows
+	state    web.ConfigState
+	files    []string
+
+	reloads  prometheus.Counter
+	reloadOK prometheus.Gauge
+}
+
+// Start reads the configuration, opens what must be open and listens. The
+// returned server answers requests; Wait runs it until ctx ends.
+func Start(ctx context.Context, path string, over func(*Config), log *slog.Logger) (*Server, error) {
+	s := &Server{log: log, path: path, over: over, version: buildInfo(), started: time.Now()}
+	p, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	c := p.conf
+	s.fixed = Config{Listen: c.Listen, Data: c.Data, ExternalURL: c.ExternalURL, TLS: c.TLS, HTTP: c.HTTP}
+	if err := os.MkdirAll(c.Data, 0o750); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	key, err := web.Key(filepath.Join(c.Data, "session.key"))
+	if err != nil {
+		return nil, err
+	}
+	if s.auth, err = web.NewAuth(c.Auth, key, c.TLS != nil); err != nil {
+		return nil, err
+	}
+	ln, err := listen(c)
+	if err != nil {
+		return nil, err
+	}
+	s.addr = ln.Addr().String()
+	if _, port, _ := net.SplitHostPort(c.Listen); port == "0" {
+		// A port chosen by the system is known only now.
+		c.Listen = s.addr
+		c.ExternalURL = ""
+		c.setDefaults()
+	}
+	u, err := url.Parse(c.ExternalURL)
+	if err != nil {
+		return nil, fmt.Errorf("external_url: %w", err)
+	}
+	reg := processRegistry(s.version)
+	s.reloads = prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_config_reloads_total", Help: "Attempts to reload the configuration."})
+	s.reloadOK = prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_config_last_reload_successful", Help: "Whether the last configuration offered is in force."})
+	s.reloadOK.Set(1)
+	reg.MustRegister(s.reloads, s.reloadOK)
+
+	env := surroundings{
+		data: c.Data, url: u, version: s.version, started: s.started, process: reg, log: log,
+		configOK: func() bool { return s.configState().OK }, configAt: func() time.Time { return s.configState().LoadedAt },
+	}
+	h := &lateHouse{}
+	s.web = web.New(web.Options{
+		Tenants: h, Auth: s.auth, Limits: c.HTTP, Version: s.version, Process: reg,
+		Reload: s.Reload, Config: s.configState, Listeners: s.listeners, Backup: s.backup,
+		Started: s.started, ExternalHost: u.Hostname(), Log: log.With("station", "web"),
+	})
+	env.live = s.web.Live()
+	s.house = newHouse(env, p)
+	h.house = s.house
+	s.accepted(p)
+	if err := s.house.openWorking(ctx); err != nil {
+		ln.Close()
+		return nil, errors.Join(err, s.house.close())
+	}
+	s.web.Ready()
+	s.serve(ctx, ln, c.TLS)
+	for _, n := range p.notServed {
+		log.Warn("a section is accepted and not served", "section", n.Section, "reason", n.Reason)
+	}
+	return s, nil
+}
+
+// lateHouse breaks the circle between the web, which shows tenants, and the
+// tenants, which tell the web of changes.
+type lateHouse struct{ *house }
+
+// load reads the configuration and everything it names.
+func (s *Server) load() (*plan, error) {
+	c, err := LoadConfig(s.path)
+	if err != nil {
+		return nil, err
+	}
+	if s.over != nil {
+		s.over(c)
+		if err := c.validate(); err != nil {
+			return nil, &ConfigError{File: "(command line)", Message: err.Error()}
+		}
+	}
+	if s.fixed.Listen != "" { // a reload: the port may have been chosen by the system
+		if c.Listen == s.fixed.Listen {
+			c.Listen = s.addr
+		}
+	}
+	return makePlan(c, s.log)
+}
+
+func listen(c *Config) (net.Listener, error) {
+	ln, err := net.Listen("tcp", c.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is taken by another program; stop it, or choose another address with --listen", c.Listen)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", c.Listen, err)
+	}
+	return ln, nil
+}
+
+// serve answers until ctx ends; Wait collects the end.
+func (s *Server) serve(ctx context.Context, ln net.Listener, files *TLSFiles) {
+	srv := s.web.HTTPServer(context.WithoutCancel(ctx))
+	s.cert.files = files
+	if files != nil {
+		ln = tls.NewListener(ln, &tls.Config{GetCertificate: s.cert.get, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
+	}
+	s.done = make(chan error, 1)
+	s.http = srv
+	go func() {
+		err := srv.Serve(ln)
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		s.done <- err
+	}()
+}
+
+// Wait runs the server until ctx ends or it fails, then closes: the doors
+// first, the stores last.
+func (s *Server) Wait(ctx context.Context) error {
+	bg, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.house.closeIdle(bg) })
+	wg.Go(func() { s.watchFiles(bg) })
+	var err error
+	select {
+	case err = <-s.done:
+		if err != nil {
+			err = fmt.Errorf("serve %s: %w", s.addr, err)
+		}
+	case <-ctx.Done():
+	}
+	cancel()
+	stopCtx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	if serr := s.http.Shutdown(stopCtx); serr != nil {
+		s.http.Close() // event streams and slow clients are cut after ten seconds
+	}
+	wg.Wait()
+	return errors.Join(err, s.house.close())
+}
+
+// Addr is the address that the server listens on.
+func (s *Server) Addr() string { return s.addr }
+
+// URL is how people reach the server.
+func (s *Server) URL() string { return s.house.env.url.String() }
+
+func (s *Server) configState() web.ConfigState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+func (s *Server) accepted(p *plan) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = web.ConfigState{Path: s.path, LoadedAt: time.Now().UTC(), OK: true, NotServed: p.notServed}
+	s.files = p.files
+}
+
+// Reload reads the configuration again. A fault leaves the one in force alone
+// and is shown until a reload succeeds.
+func (s *Server) Reload(ctx context.Context) error {
+	s.reloadMu.Lock()
+	defer s.reloadMu.Unlock()
+	s.reloads.Inc()
+	err := s.reload(ctx)
+	if err != nil {
+		s.reloadOK.Set(0)
+		s.mu.Lock()
+		s.state.OK, s.state.Error = false, err.Error()
+		s.mu.Unlock()
+		s.log.Error("the new configuration was refused and the old one stays in force", "err", err)
+		return err
+	}
+	s.reloadOK.Set(1)
+	s.log.Info("configuration reloaded", "path", s.path)
+	return nil
+}
+
+func (s *Server) reload(ctx context.Context) error {
+	p, err := s.load()
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct{ key, old, new string }{
+		{"listen", s.addr, p.conf.Listen}, {"data", s.fixed.Data, p.conf.Data},
+	} {
+		if f.old != f.new {
+			return &ConfigError{File: s.path, Key: f.key, Message: fmt.Sprintf("changed from %s to %s, which needs a restart", f.old, f.new)}
+		}
+	}
+	if (p.conf.TLS == nil) != (s.fixed.TLS == nil) {
+		return &ConfigError{File: s.path, Key: "tls", Message: "switching TLS on or off needs a restart"}
+	}
+	if err := s.house.apply(context.WithoutCancel(ctx), p); err != nil {
+		return err
+	}
+	if err := s.auth.Apply(p.conf.Auth); err != nil {
+		return err
+	}
+	s.cert.set(p.conf.TLS)
+	s.accepted(p)
+	return nil
+}
+
+func (s *Server) listeners() []web.Listener {
+	return []web.Listener{{Name: "http", Address: s.addr, State: "listening"}}
+}
+
+// certificate reads the TLS files again when they change.
+type certificate struct {
+	mu    sync.Mutex
+	files *TLSFiles
+	read  time.Time
+	cert  *tls.Certificate
+}
+
+func (c *certificate) set(f *TLSFiles) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.files, c.cert = f, nil
+}
+
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cert != nil && time.Since(c.read) < time.Minute {
+		return c.cert, nil
+	}
+	crt, err := tls.LoadX509KeyPair(c.files.CertFile, c.files.KeyFile)
+	if err != nil {
+		if c.cert != nil {
+			return c.cert, nil // half-written files: the old pair serves on
+		}
+		return nil, err
+	}
+	c.cert, c.read = &crt, time.Now()
+	return c.cert, nil
+}

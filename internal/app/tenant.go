@@ -1,0 +1,297 @@
+package app
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	pconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/rules"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/storage/remote"
+
+	"github.com/vedette-sre/vedette/internal/ingest"
+	"github.com/vedette-sre/vedette/internal/judge"
+	"github.com/vedette-sre/vedette/internal/notify"
+	"github.com/vedette-sre/vedette/internal/probe"
+	"github.com/vedette-sre/vedette/internal/query"
+	"github.com/vedette-sre/vedette/internal/record"
+	"github.com/vedette-sre/vedette/internal/store/metric"
+	"github.com/vedette-sre/vedette/internal/store/state"
+	"github.com/vedette-sre/vedette/internal/web"
+)
+
+// tenant is one tenant's open stations. It is made by openTenant, which starts
+// everything, and ended by close, which closes the doors first and the stores
+// last.
+type tenant struct {
+	name record.Tenant
+	dir  string
+	log  *slog.Logger
+	url  string // how people reach the server
+	view *web.Tenant
+
+	db       *sql.DB
+	store    *metric.Store
+	storage  storage.Storage // the store, and remote storage beside it
+	remote   *remote.Storage
+	engines  *query.Engines
+	scraper  *ingest.Scraper
+	rules    *judge.Rules
+	notifier *notify.Notifier
+	prober   *probe.Prober
+	blackbox *probe.Blackbox
+	runs     *state.Runs
+	board    *state.Board
+	writer   *ingest.Writer
+	counts   *ingest.Counts
+	cfg      atomic.Pointer[pconfig.Config]
+
+	cancel  context.CancelFunc
+	stopped sync.WaitGroup
+
+	users    int       // requests that hold it open; guarded by house.mu
+	lastUsed time.Time // guarded by house.mu
+}
+
+// surroundings are what all tenants share.
+type surroundings struct {
+	data    string
+	url     *url.URL
+	version web.Version
+	started time.Time
+	process *prometheus.Registry
+	live    *web.Live
+	log     *slog.Logger
+	// configOK and configAt tell of the last configuration offered.
+	configOK func() bool
+	configAt func() time.Time
+}
+
+// openTenant opens the directory of a tenant and starts its stations.
+func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tenant, err error) {
+	t := &tenant{name: name, dir: filepath.Join(env.data, string(name)), log: env.log.With("tenant", string(name)), url: env.url.String(), lastUsed: time.Now()}
+	reg := prometheus.NewRegistry()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.cancel = cancel
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	if t.db, err = state.Open(t.dir); err != nil {
+		return nil, err
+	}
+	quiet := quieter(t.log)
+	if t.store, err = metric.Open(filepath.Join(t.dir, "metrics"), plan.store, reg, quiet.With("station", "store")); err != nil {
+		return nil, explainLock(err)
+	}
+	t.counts = ingest.NewCounts(reg)
+	t.engines = query.NewEngines(plan.conf.Query, reg, t.log.With("station", "query"))
+	if t.runs, err = state.NewRuns(t.db, state.RunsConfig{
+		KeepSuccess: time.Duration(plan.conf.Retention.ChecksOK), KeepFailure: time.Duration(plan.conf.Retention.ChecksFailed),
+	}); err != nil {
+		return nil, err
+	}
+	t.board = state.NewBoard(t.runs)
+	t.writer = ingest.NewWriter(t.store, t.counts)
+
+	if t.scraper, err = ingest.NewScraper(ctx, ingest.CountedV2(t.storageV2(), "scrape", t.counts), reg, quiet.With("station", "scrape")); err != nil {
+		return nil, err
+	}
+	t.remote = remote.NewStorage(t.log.With("station", "remote"), reg, t.store.StartTime, t.store.Dir(), time.Minute, readyScraper{t.scraper}, false)
+	t.storage = storage.NewFanout(t.log, t.store, t.remote)
+
+	t.notifier, err = notify.Open(notify.Options{
+		DB: t.db, Registerer: reg, Log: t.log.With("station", "notify"), ExternalURL: env.url,
+		RetryFor: time.Duration(plan.conf.Outbox.RetryFor), KeepFor: time.Duration(plan.conf.Outbox.KeepFor),
+		Changed: func(topic string) { env.live.Changed(name, topic) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.rules = judge.NewRules(ctx, judge.Options{
+		Query:  rules.EngineQueryFunc(t.engines.Rules, t.storage),
+		Append: t.storage, Queryable: t.store,
+		Notify: func(ctx context.Context, as ...record.Alert) error {
+			env.live.Changed(name, "alerts")
+			return t.notifier.Put(ctx, as...)
+		},
+		URL: env.url, Parser: t.engines.Parser, Registry: reg, Log: t.log.With("station", "judge"),
+	})
+	if t.prober, err = probe.New(probe.Config{Location: "hub"}, func(ctx context.Context, c probe.Check, r record.CheckResult) {
+		t.runs.Add(r)
+		if t.board.Add(r) {
+			env.live.Changed(name, "now")
+		}
+		if err := t.writer.Put(ctx, "checks", "check "+c.ID, r.Start.Add(r.Duration), probe.Samples(c, r)); err != nil && ctx.Err() == nil {
+			t.log.Error("a check's samples were not stored", "check", c.Name, "err", err)
+		}
+		env.live.Changed(name, "checks")
+	}, t.log.With("station", "probe")); err != nil {
+		return nil, err
+	}
+	if t.blackbox, err = probe.NewBlackbox(plan.blackbox, reg, t.log.With("station", "probe")); err != nil {
+		return nil, err
+	}
+
+	build := prometheusBuild(env.version)
+	t.cfg.Store(plan.prometheus)
+	promAPI := query.NewAPI("/api/v1", query.APIOptions{
+		Engines: t.engines, Queryable: t.storage, Append: t.store, OTLP: ingest.CountedV2(t.storage, "otlp", t.counts),
+		Store: t.store, Scrape: t.scraper.Manager(), Rules: t.rules.Manager(),
+		Config: func() pconfig.Config { return *t.cfg.Load() }, Flags: flagsMap(plan),
+		Runtime: runtimeInfo(t, env), Build: build, Registry: reg, URL: env.url, Log: t.log.With("station", "query"),
+	})
+	t.view = &web.Tenant{
+		Name: name, Prometheus: promAPI,
+		Federate: query.Federate(t.store, t.engines.Parser, t.engines.Config.Lookback, func() pconfig.Config { return *t.cfg.Load() }, t.log),
+		RemoteWrite: ingest.RemoteWrite(t.storage, ingest.RemoteWriteConfig{
+			MaxConcurrent: plan.conf.Limits.MaxConcurrentWrites, IsLimit: metric.IsLimit,
+		}, t.counts, t.log.With("station", "ingest")),
+		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
+		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
+		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
+		Watches: plan.watch, BuiltIn: plan.builtIn, Dir: t.dir,
+	}
+	if err := t.apply(plan); err != nil {
+		return nil, err
+	}
+	if err := t.board.Restore(ctx, checkIDs(plan.checks)); err != nil {
+		return nil, err
+	}
+	t.start(ctx, plan, env, reg)
+	return t, nil
+}
+
+// start runs the stations; each ends with ctx.
+func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, reg *prometheus.Registry) {
+	run := func(name string, f func(context.Context) error) {
+		t.stopped.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				t.log.Error("a station ended", "station", name, "err", err)
+			}
+		})
+	}
+	run("notify", t.notifier.Run)
+	run("scrape", t.scraper.Run)
+	run("judge", t.rules.Run)
+	run("probe", t.prober.Run)
+	run("runs", func(ctx context.Context) error {
+		t.runs.Run(ctx, func(err error) { t.log.Error("check runs wait in memory", "err", err) })
+		return nil
+	})
+	instance := env.url.Host
+	collect := func(g prometheus.Gatherer, job string) {
+		run(job, func(ctx context.Context) error {
+			ingest.Collect(ctx, t.writer, g, job, []string{"job", job, "instance", instance}, selfInterval, t.log)
+			return nil
+		})
+	}
+	if plan.watch {
+		collect(prometheus.Gatherers{env.process, reg}, "vedette")
+		hostReg := prometheus.NewRegistry()
+		hostReg.MustRegister(ingest.NewHost(env.data, func(part string, err error) {
+			t.log.Warn("a part of the host cannot be read", "part", part, "err", err)
+		}))
+		collect(hostReg, "vedette-host")
+	} else {
+		collect(reg, "vedette")
+	}
+}
+
+// selfInterval is how often the process and the host are measured.
+const selfInterval = 5 * time.Second
+
+// apply puts a plan in force. Everything that a file could be wrong in was
+// checked when the plan was made.
+func (t *tenant) apply(plan *tenantPlan) error {
+	if err := t.store.Apply(plan.store); err != nil {
+		return err
+	}
+	if err := t.remote.ApplyConfig(plan.prometheus); err != nil {
+		return fmt.Errorf("apply remote_write and remote_read: %w", err)
+	}
+	if err := t.notifier.Apply(plan.alertmanager); err != nil {
+		return err
+	}
+	if err := t.blackbox.Apply(plan.blackbox); err != nil {
+		return err
+	}
+	if err := t.scraper.Apply(plan.prometheus); err != nil {
+		return err
+	}
+	if err := t.rules.Apply(time.Duration(plan.prometheus.GlobalConfig.EvaluationInterval), plan.ruleFiles,
+		plan.prometheus.GlobalConfig.ExternalLabels, t.url); err != nil {
+		return err
+	}
+	if err := t.prober.Apply(plan.checks); err != nil {
+		return err
+	}
+	keep := map[string]bool{}
+	for _, id := range checkIDs(plan.checks) {
+		keep[id] = true
+	}
+	t.board.Keep(keep)
+	t.view.BuiltIn = maps.Clone(plan.builtIn)
+	t.cfg.Store(plan.prometheus)
+	return nil
+}
+
+// close ends the stations and then the stores. It may be called on a tenant
+// that opened only in part.
+func (t *tenant) close() error {
+	t.cancel()
+	t.stopped.Wait()
+	var errs []error
+	if t.engines != nil {
+		t.engines.Close()
+	}
+	if t.remote != nil {
+		errs = append(errs, t.remote.Close())
+	}
+	if t.store != nil {
+		errs = append(errs, t.store.Close())
+	}
+	if t.db != nil {
+		errs = append(errs, t.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// storageV2 is the fan-out that is made after the scraper, which it needs.
+func (t *tenant) storageV2() storage.AppendableV2 { return lateV2{t} }
+
+type lateV2 struct{ t *tenant }
+
+func (l lateV2) AppenderV2(ctx context.Context) storage.AppenderV2 {
+	return l.t.storage.AppenderV2(ctx)
+}
+
+type readyScraper struct{ s *ingest.Scraper }
+
+func checkIDs(cs []probe.Check) []string {
+	ids := make([]string, len(cs))
+	for i, c := range cs {
+		ids[i] = c.ID
+	}
+	return ids
+}
+
+// explainLock says what a locked directory means.
+func explainLock(err error) error {
+	if strings.Contains(err.Error(), "lock DB directory") {
+		return fmt.Errorf("another process uses this data directory; stop it, or choose another with --data: %w", err)
+	}
+	return err
+}

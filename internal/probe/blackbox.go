@@ -1,0 +1,85 @@
+package probe
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/blackbox_exporter/config"
+	"github.com/prometheus/blackbox_exporter/prober"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+	"gopkg.in/yaml.v3"
+)
+
+// BlackboxConfig is a parsed blackbox.yml.
+type BlackboxConfig struct{ c *config.Config }
+
+// defaultModules serve /probe when no blackbox.yml is named: the module names
+// that blackbox_exporter's own example uses.
+const defaultModules = `
+modules:
+  http_2xx: {prober: http}
+  http_post_2xx: {prober: http, http: {method: POST}}
+  tcp_connect: {prober: tcp}
+  grpc: {prober: grpc, grpc: {tls: true, preferred_ip_protocol: ip4}}
+  grpc_plain: {prober: grpc, grpc: {tls: false}}
+  icmp: {prober: icmp}
+`
+
+// LoadBlackbox reads a blackbox.yml and refuses what blackbox_exporter refuses;
+// path "" gives the default modules.
+func LoadBlackbox(path string) (*BlackboxConfig, error) {
+	if path == "" {
+		c := &config.Config{}
+		if err := yaml.NewDecoder(strings.NewReader(defaultModules)).Decode(c); err != nil {
+			return nil, fmt.Errorf("BUG: the default blackbox modules: %w", err)
+		}
+		return &BlackboxConfig{c}, nil
+	}
+	sc := config.NewSafeConfig(prometheus.NewRegistry())
+	if err := sc.ReloadConfig(path, slog.New(slog.DiscardHandler)); err != nil {
+		return nil, err
+	}
+	return &BlackboxConfig{sc.C}, nil
+}
+
+// Blackbox answers /probe as blackbox_exporter does, with all its probers, so
+// that scrape configs made for it work unchanged.
+type Blackbox struct {
+	conf    atomic.Pointer[config.Config]
+	unknown prometheus.Counter
+	history *prober.ResultHistory
+	log     *slog.Logger
+}
+
+// NewBlackbox makes the handler; reg gets its counter.
+func NewBlackbox(c *BlackboxConfig, reg prometheus.Registerer, log *slog.Logger) (*Blackbox, error) {
+	b := &Blackbox{
+		unknown: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "blackbox_module_unknown_total", Help: "Requests for a module that blackbox.yml does not define."}),
+		history: &prober.ResultHistory{MaxResults: 20}, log: log,
+	}
+	if err := reg.Register(b.unknown); err != nil {
+		return nil, fmt.Errorf("register the metrics of /probe: %w", err)
+	}
+	return b, b.Apply(c)
+}
+
+// Apply changes the modules.
+func (b *Blackbox) Apply(c *BlackboxConfig) error {
+	b.conf.Store(c.c)
+	return nil
+}
+
+// ServeHTTP runs one probe.
+func (b *Blackbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	lvl := promslog.NewLevel()
+	if err := lvl.Set("error"); err != nil {
+		panic("BUG: the log level error is not known: " + err.Error())
+	}
+	const timeoutOffset = 0.5 // seconds; blackbox_exporter's default
+	prober.Handler(w, r, b.conf.Load(), b.log, b.history, timeoutOffset, nil, b.unknown, lvl, lvl)
+}
