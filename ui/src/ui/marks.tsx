@@ -1,0 +1,91 @@
+import type { ComponentChildren } from 'preact';
+import { useSignal } from '../base/signal.ts';
+import { age } from '../base/format.ts';
+import { clock, stamp, when, zoneName } from '../base/time.ts';
+import type { Severity, State } from '../base/types.ts';
+
+const words: Record<string, string> = { page: 'page', warning: 'warning', unknown: 'unknown', ok: 'ok' };
+
+/** The sign of a breach: a shape, a colour and a word. Nothing for what is well. */
+export function Mark({ state, word, quiet }: { state: State | 'pending' | 'silenced'; word?: string; quiet?: boolean }) {
+  const text = word ?? words[state] ?? state;
+  return (
+    <span class={`mark is-${state}`}>
+      <Shape state={state} />
+      {quiet ? <span class="sr">{text}</span> : <span>{text}</span>}
+    </span>
+  );
+}
+
+/** ▲ page, ◆ warning, ○ unknown, drawn so that no font can change them. */
+export function Shape({ state }: { state: string }) {
+  const d =
+    state === 'page' ? 'M5 .6 9.700 9.200H.3z' : state === 'warning' ? 'M5 .2 9.800 5 5 9.800.2 5z' : '';
+  return (
+    <svg class="shape" width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
+      {d ? (
+        <path d={d} fill="currentColor" />
+      ) : state === 'unknown' ? (
+        <circle cx="5" cy="5" r="3.700" fill="none" stroke="currentColor" stroke-width="1.700" />
+      ) : state === 'pending' ? (
+        <path d="M5 1.200 8.800 5 5 8.800 1.200 5z" fill="none" stroke="currentColor" stroke-width="1.300" />
+      ) : state === 'silenced' ? (
+        <path d="M1.500 5h7" stroke="currentColor" stroke-width="1.600" />
+      ) : null}
+    </svg>
+  );
+}
+
+/** Severity of an alert by its label, as rules usually name it. */
+export function severityOf(labels: Record<string, string>): Severity | 'note' {
+  const s = (labels.severity ?? labels.priority ?? '').toLowerCase();
+  if (/^(page|critical|crit|high|p1|p0|emergency|error|fatal|disaster)$/.test(s)) return 'page';
+  if (/^(info|none|note|debug|low|notice)$/.test(s)) return 'note';
+  return 'warning';
+}
+
+/** How long ago, kept true by the clock; the exact time is in the title. */
+export function Ago({ t, suffix = '' }: { t: string | number | null | undefined; suffix?: string }) {
+  const now = useSignal(clock);
+  if (t === null || t === undefined) return <span class="faint">–</span>;
+  const ms = typeof t === 'number' ? t * 1000 : Date.parse(t);
+  if (!(ms > 0)) return <span class="faint">–</span>;
+  return (
+    <time dateTime={new Date(ms).toISOString()} title={`${stamp(ms)} ${zoneName(ms)}`}>
+      {age(Math.max(0, (Math.max(now, Date.now()) - ms) / 1000))}
+      {suffix}
+    </time>
+  );
+}
+
+/** A time of day, with the date when it is not today; the zone stands in the title and in the column's head. */
+export function At({ t, zone }: { t: string | number | null | undefined; zone?: boolean }) {
+  if (t === null || t === undefined) return <span class="faint">–</span>;
+  const ms = typeof t === 'number' ? t * 1000 : Date.parse(t);
+  if (!(ms > 0)) return <span class="faint">–</span>;
+  return (
+    <time dateTime={new Date(ms).toISOString()} title={`${stamp(ms)} ${zoneName(ms)}`}>
+      {when(ms)}
+      {zone ? ' ' + zoneName(ms) : ''}
+    </time>
+  );
+}
+
+export function Labels({ of, skip = [] }: { of: Record<string, string> | null | undefined; skip?: string[] }) {
+  const keys = Object.keys(of ?? {}).filter((k) => !skip.includes(k)).sort();
+  if (!keys.length) return <span class="faint">–</span>;
+  return (
+    <span class="labels">
+      {keys.map((k) => (
+        <span class="label" key={k}>
+          <span class="k">{k}=</span>
+          {of![k]}
+        </span>
+      ))}
+    </span>
+  );
+}
+
+export function Key({ children }: { children: ComponentChildren }) {
+  return <kbd>{children}</kbd>;
+}
