@@ -162,7 +162,7 @@ func (b *book) load(ctx context.Context, db *sql.DB) error {
 	}
 	defer rows.Close()
 	now := time.Now()
-	var alerts []*alert.Alert
+	var alerts, extended []*alert.Alert
 	for rows.Next() {
 		var fp int64
 		var body []byte
@@ -179,12 +179,18 @@ func (b *book) load(ctx context.Context, db *sql.DB) error {
 		if life := s.EndsAt.Sub(s.UpdatedAt); life > 0 && s.EndsAt.After(alive) {
 			if end := now.Add(min(life, graceMax)); end.After(a.EndsAt) {
 				a.EndsAt = end
+				extended = append(extended, a)
 			}
 		}
 		alerts = append(alerts, a)
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read the stored alerts: %w", err)
+	}
+	rows.Close()
+	// On disk too, or the next crash would read as the end of them.
+	if err := b.write(extended); err != nil {
+		return fmt.Errorf("extend %d firing alerts: %w", len(extended), err)
 	}
 	return b.Alerts.Put(ctx, alerts...)
 }
@@ -232,8 +238,8 @@ func (b *book) settle(a *alert.Alert) {
 		return
 	}
 	b.led.post(func(ctx context.Context, tx *sql.Conn) error {
-		_, err := tx.ExecContext(ctx, "UPDATE notify_alert SET body = ? WHERE fingerprint = ? AND ends_at <= ?",
-			body, int64(a.Fingerprint()), nanos(a.EndsAt))
+		_, err := tx.ExecContext(ctx, "UPDATE notify_alert SET body = ?1, ends_at = ?2 WHERE fingerprint = ?3 AND ends_at <= ?2",
+			body, nanos(a.EndsAt), int64(a.Fingerprint()))
 		return err
 	}, func(err error) {
 		if err != nil && err != errLedgerClosed {

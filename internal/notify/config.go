@@ -97,8 +97,9 @@ func DefaultConfig() *Config {
 	return c
 }
 
-// Text is the configuration with all defaults, as YAML, secrets hidden.
-func (c *Config) Text() string { return collectSecrets(c.conf).clean(c.conf.String()) }
+// Text is the configuration with all defaults, as YAML, secrets hidden: by the
+// library where it knows of them, and credentials in plain URLs.
+func (c *Config) Text() string { return (&secrets{}).clean(c.conf.String()) }
 
 // Receiver is one receiver of a configuration.
 type Receiver struct {

@@ -510,6 +510,9 @@ func (o *outbox) conclude(ctx context.Context, r *row, started time.Time, took t
 		if err == nil {
 			break
 		}
+		if errors.Is(err, errLedgerClosed) {
+			return
+		}
 		o.log.Error("outcome of a notification cannot be stored", "id", r.id, "error", err)
 		select {
 		case <-time.After(o.retryMin):

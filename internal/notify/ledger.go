@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS notify_outbox (
 	body        BLOB    NOT NULL
 );
 CREATE INDEX IF NOT EXISTS notify_outbox_group ON notify_outbox (receiver, integration, group_key, id);
-CREATE INDEX IF NOT EXISTS notify_outbox_status ON notify_outbox (status, decided_at);
+CREATE INDEX IF NOT EXISTS notify_outbox_status ON notify_outbox (status, id);
 CREATE INDEX IF NOT EXISTS notify_outbox_finished ON notify_outbox (finished_at) WHERE finished_at > 0;
 CREATE TABLE IF NOT EXISTS notify_attempt (
 	outbox_id INTEGER NOT NULL,

@@ -78,7 +78,6 @@ type Notifier struct {
 
 	mu      sync.Mutex // guards the rest; held while a pipeline is swapped
 	state   state
-	applied bool // conf came from Apply
 	current *channels
 }
 
@@ -205,9 +204,12 @@ func (n *Notifier) load(ctx context.Context) error {
 	return n.take(DefaultConfig())
 }
 
-// Run decides and delivers until ctx ends. Then alerts are refused, the
-// pipeline stops, attempts in flight get some seconds to finish, and Run returns
-// when all is on disk. It may be called once.
+// Run decides and delivers until ctx ends. Notifications of an earlier run whose
+// integration the configuration does not have become failed, so Apply comes
+// first.
+//
+// At the end alerts are refused, the pipeline stops, attempts in flight get some
+// seconds to finish, and Run returns when all is on disk. It may be called once.
 func (n *Notifier) Run(ctx context.Context) error {
 	n.mu.Lock()
 	if n.state != opened {
@@ -218,15 +220,12 @@ func (n *Notifier) Run(ctx context.Context) error {
 	line := n.newPipeline()
 	line.start()
 	n.line.Store(line)
-	applied := n.applied
 	n.mu.Unlock()
 	n.changed("alerts")
 
 	var wg sync.WaitGroup
-	if applied {
-		if err := n.out.failRemoved(ctx); err != nil {
-			n.log.Error("notifications of removed receivers cannot be ended", "error", err)
-		}
+	if err := n.out.failRemoved(ctx); err != nil {
+		n.log.Error("notifications of removed receivers cannot be ended", "error", err)
 	}
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
@@ -279,7 +278,6 @@ func (n *Notifier) Apply(c *Config) error {
 	if err := n.takeLocked(c); err != nil {
 		return err
 	}
-	n.applied = true
 	if n.state != running {
 		return nil
 	}

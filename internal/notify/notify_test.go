@@ -166,7 +166,10 @@ type fake struct {
 func newFake(t *testing.T) *fake {
 	f := &fake{got: make(chan request, 1000)}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the sender was killed
+		}
 		req := request{r.Method, r.URL.RequestURI(), r.Header, body}
 		f.mu.Lock()
 		answer := f.answer
@@ -213,18 +216,28 @@ func (f *fake) quiet(t *testing.T) {
 	}
 }
 
-// settled waits until nothing is pending and returns the outbox.
+// settled waits until there are rows and none is pending, and returns them.
 func (r *rig) settled() []notify.Notification {
 	r.t.Helper()
-	for end := time.Now().Add(patience); ; {
-		p := r.outbox()
-		if p.Counts[notify.Pending]+p.Counts[notify.Sending] == 0 && len(p.Notifications) > 0 {
-			return p.Notifications
+	var list []notify.Notification
+	r.until("the outbox settles", func() bool {
+		list = r.outbox().Notifications
+		for _, n := range list {
+			if n.Status == notify.Pending || n.Status == notify.Sending {
+				return false
+			}
 		}
+		return len(list) > 0
+	})
+	return list
+}
+
+func (r *rig) until(what string, ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Fatalf("outbox does not settle: %v\n%s", p.Counts, r.log)
+			r.t.Fatalf("never: %s\n%s", what, r.log)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -270,4 +283,29 @@ func TestWebhookFiresAndResolves(t *testing.T) {
 		t.Errorf("outbox: %+v", list)
 	}
 	hook.quiet(t)
+}
+
+// metric sums the series of a metric that have the label.
+func (r *rig) metric(name, label, value string) float64 {
+	r.t.Helper()
+	families, err := r.reg.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var sum float64
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			match := label == ""
+			for _, l := range m.GetLabel() {
+				match = match || l.GetName() == label && l.GetValue() == value
+			}
+			if match {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
 }

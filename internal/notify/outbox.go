@@ -210,9 +210,12 @@ func (n *Notifier) Outbox(ctx context.Context, f OutboxFilter) (OutboxPage, erro
 		return OutboxPage{}, record.Errorf(record.Invalid, "status=%q: want pending, sending, delivered, failed or superseded", f.Status)
 	}
 	page := OutboxPage{Notifications: []Notification{}, Counts: counts}
+	where, args := "id < ?", []any{before}
+	if f.Status != "" {
+		where, args = where+" AND status = ?", append(args, f.Status)
+	}
 	rows, err := n.out.led.db.QueryContext(ctx, `SELECT id, receiver, integration, status, group_key, dedup_key, firing, resolved,
-		decided_at, next_at, finished_at, body FROM notify_outbox WHERE id < ? AND (? = '' OR status = ?) ORDER BY id DESC LIMIT ?`,
-		before, f.Status, f.Status, min(limit, 1000))
+		decided_at, next_at, finished_at, body FROM notify_outbox WHERE `+where+` ORDER BY id DESC LIMIT ?`, append(args, min(limit, 1000))...)
 	if err != nil {
 		return OutboxPage{}, fmt.Errorf("list the outbox: %w", err)
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	amcommon "github.com/prometheus/alertmanager/config/common"
-	commoncfg "github.com/prometheus/common/config"
 )
 
 // secrets are the values of a configuration that must not be seen in logs,
@@ -42,7 +41,7 @@ var secretPatterns = []struct {
 	{regexp.MustCompile(`\bbot\d+:[A-Za-z0-9_-]+`), "bot" + hidden},
 	{regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s"'@]+@`), "${1}" + hidden + "@"},
 	{regexp.MustCompile(`(?i)([?&](?:[a-z_]*token|[a-z_-]*key|[a-z_]*secret|password|sig|signature|auth)=)[^&\s"']+`), "${1}" + hidden},
-	{regexp.MustCompile(`(?i)\b(Bearer|Basic|GenieKey)\s+[A-Za-z0-9._~+/=-]{6,}`), "${1} " + hidden},
+	{regexp.MustCompile(`\b(Bearer|Basic|GenieKey)\s+[A-Za-z0-9._~+/=-]{6,}`), "${1} " + hidden},
 }
 
 // clean replaces every secret in s.
@@ -119,12 +118,6 @@ func (k *secrets) walk(v reflect.Value, seen map[any]bool) {
 	}
 	if v.CanInterface() {
 		switch x := v.Interface().(type) {
-		case commoncfg.Secret:
-			k.values = appendSecret(k.values, string(x))
-			return
-		case amcommon.SecretTemplateURL:
-			k.values = appendSecret(k.values, string(x))
-			return
 		case amcommon.SecretURL:
 			if x.URL != nil {
 				k.values = appendSecret(k.values, x.URL.String())
@@ -138,6 +131,11 @@ func (k *secrets) walk(v reflect.Value, seen map[any]bool) {
 		}
 	}
 	switch v.Kind() {
+	case reflect.String:
+		// Secret and SecretTemplateURL, of which the library has several.
+		if strings.HasPrefix(v.Type().Name(), "Secret") {
+			k.values = appendSecret(k.values, v.String())
+		}
 	case reflect.Pointer, reflect.Interface:
 		if v.IsNil() {
 			return
