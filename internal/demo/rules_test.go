@@ -211,13 +211,22 @@ func TestAlerts(t *testing.T) {
 		http_requests_total{service="queue",code="200"} 0+1x40
 		http_requests_total{service="queue",code="500"} 0x10 1x10 2x20
 	`, 90*time.Second)
-	f("p99 above 400 ms", `load 5s
+	f("every second request takes more than 250 ms", `load 5s
 		http_requests_total{service="pricing",code="200"} 0+50x40
-		http_request_duration_seconds_bucket{service="pricing",le="0.1"} 0+40x40
-		http_request_duration_seconds_bucket{service="pricing",le="0.5"} 0+45x40
+		http_request_duration_seconds_bucket{service="pricing",le="0.1"} 0+20x40
+		http_request_duration_seconds_bucket{service="pricing",le="0.25"} 0+25x40
 		http_request_duration_seconds_bucket{service="pricing",le="1"} 0+50x40
 		http_request_duration_seconds_bucket{service="pricing",le="+Inf"} 0+50x40
+		http_request_duration_seconds_count{service="pricing"} 0+50x40
 	`, 60*time.Second, `ServiceSlow{service=pricing}`)
+	f("one request in thirty takes more than 250 ms", `load 5s
+		http_requests_total{service="pricing",code="200"} 0+60x40
+		http_request_duration_seconds_bucket{service="pricing",le="0.1"} 0+20x40
+		http_request_duration_seconds_bucket{service="pricing",le="0.25"} 0+58x40
+		http_request_duration_seconds_bucket{service="pricing",le="1"} 0+60x40
+		http_request_duration_seconds_bucket{service="pricing",le="+Inf"} 0+60x40
+		http_request_duration_seconds_count{service="pricing"} 0+60x40
+	`, 60*time.Second)
 	f("names resolve slowly", `load 5s
 		probe_http_duration_seconds{check="a",phase="resolve"} 0.01x5 1.5x20
 		probe_http_duration_seconds{check="b",phase="resolve"} 0.01x5 1.5x20
@@ -248,13 +257,24 @@ func TestAlerts(t *testing.T) {
 		http_requests_total{service="gateway",customer="lumen-tea",code="502"} 0x10 3x2 6x2 9x50
 	`, 120*time.Second, `ServiceErrors{service=gateway}`)
 	f("a bad release", `load 5s
-		build_info{service="orders",version="1.7.3"} 1x10 _x60
+		build_info{service="orders",version="1.7.3"} 1x10 stale
 		build_info{service="orders",version="1.8.0"} _x11 1x60
 		http_requests_total{service="orders",code="200"} 0+22x10 220+19x60
 		http_requests_total{service="orders",code="500"} 0x10 0+2x60
 	`, 2*time.Minute, `ReleaseFailing{service=orders,version=1.8.0}`, `ServiceErrors{service=orders}`)
+	f("four errors after a release", `load 5s
+		build_info{service="orders",version="1.7.3"} 1x10 stale
+		build_info{service="orders",version="1.8.0"} _x11 1x60
+		http_requests_total{service="orders",code="200"} 0+28x70
+		http_requests_total{service="orders",code="500"} 0x12 1 2 4x50
+	`, 85*time.Second, `ReleaseFailing{service=orders,version=1.8.0}`)
+	f("four errors without a release", `load 5s
+		build_info{service="orders",version="1.7.3"} 1x70
+		http_requests_total{service="orders",code="200"} 0+28x70
+		http_requests_total{service="orders",code="500"} 0x12 1 2 4x50
+	`, 85*time.Second)
 	f("a good release", `load 5s
-		build_info{service="orders",version="1.7.3"} 1x10 _x60
+		build_info{service="orders",version="1.7.3"} 1x10 stale
 		build_info{service="orders",version="1.8.0"} _x11 1x60
 		http_requests_total{service="orders",code="200"} 0+22x70
 		http_requests_total{service="orders",code="500"} 0x70
@@ -277,5 +297,23 @@ func TestSmallCustomerIsNotBlamedForAll(t *testing.T) {
 	`, 10*time.Minute, "service", "customer")
 	if want := []string{"ServiceErrors{service=gateway}"}; !slices.Equal(ever, want) {
 		t.Errorf("got %q, want %q", ever, want)
+	}
+}
+
+// Going back to the version before does not put the blame on that one, and its
+// end is the end of one alert.
+func TestGoingBackIsNotBlamed(t *testing.T) {
+	load := `load 5s
+		build_info{service="orders",version="1.7.3"} 1x20 stale _x20 1x100
+		build_info{service="orders",version="1.8.0"} _x20 1x20 stale
+		http_requests_total{service="orders",code="200"} 0+30x20 600+28x20 1160+30x100
+		http_requests_total{service="orders",code="500"} 0x20 0+2x20 40x100
+	`
+	now, ever := firing(t, load, 8*time.Minute, "service", "version")
+	if want := []string{"ReleaseFailing{service=orders,version=1.8.0}", "ServiceErrors{service=orders}"}; !slices.Equal(ever, want) {
+		t.Errorf("ever: got %q, want %q", ever, want)
+	}
+	if len(now) != 0 {
+		t.Errorf("at the end: got %q, want none", now)
 	}
 }

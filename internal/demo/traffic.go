@@ -24,11 +24,11 @@ type visit struct {
 
 func visits() []visit {
 	return []visit{
-		{"GET", "/products", 0.40},
-		{"GET", "/products/LAMP-01", 0.20},
-		{"GET", "/products/TEA-250", 0.15},
-		{"POST", "/orders?sku=LAMP-01", 0.22},
-		{"GET", "/orders", 0.03},
+		{"GET", "/products", 0.34},
+		{"GET", "/products/LAMP-01", 0.18},
+		{"GET", "/products/TEA-250", 0.14},
+		{"POST", "/orders?sku=LAMP-01", 0.30},
+		{"GET", "/orders", 0.04},
 	}
 }
 
