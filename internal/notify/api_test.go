@@ -29,7 +29,7 @@ func (r *rig) do(method, path string, body any) (int, []byte) {
 	return rec.Code, rec.Body.Bytes()
 }
 
-func getJSON[T any](t *testing.T, r *rig, path string) T {
+func getJSON[T any](t testing.TB, r *rig, path string) T {
 	t.Helper()
 	var v T
 	code, body := r.do(http.MethodGet, path, nil)

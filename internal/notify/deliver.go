@@ -1,26 +1,18 @@
 package notify
 
 import (
-	"bufio"
-	"bytes"
-	"container/heap"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/alertmanager/alert"
-	"github.com/prometheus/alertmanager/nflog"
-	"github.com/prometheus/alertmanager/nflog/nflogpb"
 	"github.com/prometheus/alertmanager/notify"
-	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/encoding/protodelim"
 )
 
 // integration is one way of reaching a receiver.
@@ -57,58 +49,6 @@ type outbox struct {
 	secrets *secrets
 	lanes   map[lane]*laneQueue
 	wake    chan struct{} // capacity 1
-}
-
-// laneQueue orders the waiting rows of a lane. A row may be in it twice or not
-// be pending any more; the claim in the database decides.
-type laneQueue struct {
-	rows  waiting
-	busy  bool
-	fails int       // attempts that failed since the last success
-	pause time.Time // no attempt before: the receiver as a whole is down
-}
-
-type waitingRow struct {
-	id   int64
-	next time.Time
-}
-
-type waiting []waitingRow
-
-func (w waiting) Len() int { return len(w) }
-func (w waiting) Less(i, j int) bool {
-	if w[i].next.Equal(w[j].next) {
-		return w[i].id < w[j].id
-	}
-	return w[i].next.Before(w[j].next)
-}
-func (w waiting) Swap(i, j int) { w[i], w[j] = w[j], w[i] }
-func (w *waiting) Push(x any)   { *w = append(*w, x.(waitingRow)) }
-func (w *waiting) Pop() any {
-	old := *w
-	x := old[len(old)-1]
-	*w = old[:len(old)-1]
-	return x
-}
-
-// queue makes the row known to the workers.
-func (o *outbox) queue(l lane, id int64, next time.Time) {
-	o.mu.Lock()
-	q := o.lanes[l]
-	if q == nil {
-		q = &laneQueue{}
-		o.lanes[l] = q
-	}
-	heap.Push(&q.rows, waitingRow{id, next})
-	o.mu.Unlock()
-	o.poke()
-}
-
-func (o *outbox) poke() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
 }
 
 // load queues what the last process left. What it was sending when it ended may
@@ -245,66 +185,6 @@ func (o *outbox) run(ctx context.Context) {
 	end := time.AfterFunc(o.graceful, cut)
 	defer end.Stop()
 	wg.Wait()
-}
-
-// next takes the row that is due longest from the lanes that are free and marks
-// its lane busy. Without one it returns id 0 and how long nothing will be due.
-func (o *outbox) next(now time.Time) (l lane, id int64, wait time.Duration) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	wait = time.Hour
-	var best *laneQueue
-	for key, q := range o.lanes {
-		if q.busy || len(q.rows) == 0 {
-			continue
-		}
-		due := q.rows[0].next
-		if q.pause.After(due) {
-			due = q.pause
-		}
-		if d := due.Sub(now); d > 0 {
-			wait = min(wait, d)
-			continue
-		}
-		if best == nil || q.rows[0].next.Before(best.rows[0].next) {
-			best, l = q, key
-		}
-	}
-	if best == nil {
-		return lane{}, 0, wait
-	}
-	best.busy = true
-	return l, heap.Pop(&best.rows).(waitingRow).id, 0
-}
-
-// release frees the lane after an attempt. After a few failures in a row the
-// receiver is taken to be down, and the whole lane waits: a thousand groups must
-// not knock one after another on a closed door.
-func (o *outbox) release(l lane, tried, failed bool) {
-	o.mu.Lock()
-	q := o.lanes[l]
-	q.busy = false
-	switch {
-	case tried && failed:
-		if q.fails++; q.fails >= 3 {
-			q.pause = time.Now().Add(min(o.backoff(q.fails-2), 30*time.Second))
-		}
-	case tried:
-		q.fails, q.pause = 0, time.Time{}
-	}
-	o.mu.Unlock()
-	o.poke()
-}
-
-// backoff is the wait after the given number of tries: exponential, with full
-// jitter above half the least wait.
-func (o *outbox) backoff(tries int) time.Duration {
-	limit := o.retryMax
-	if shift := tries - 1; shift < 30 {
-		limit = min(limit, o.retryMin<<shift)
-	}
-	low := min(o.retryMin/2, limit)
-	return low + rand.N(limit-low+1)
 }
 
 // row is a claimed row.
@@ -546,36 +426,4 @@ func (o *outbox) tell(r *row, status Status, next time.Time, text string) {
 			log.Warn("notification not delivered, will try again", "error", text)
 		}
 	}
-}
-
-// Some integrations keep data of the last message of a group, such as the
-// timestamp by which Slack edits it. The library passes it through its
-// notification log, which here is written before the message is sent; so the
-// outbox keeps it beside its rows, in the library's encoding of a log entry.
-
-func openThread(b []byte) *nflog.Store {
-	var e nflogpb.MeshEntry
-	if len(b) == 0 || protodelim.UnmarshalFrom(bufio.NewReader(bytes.NewReader(b)), &e) != nil {
-		return nflog.NewStore(nil)
-	}
-	return nflog.NewStore(e.Entry)
-}
-
-// closeThread encodes what the store holds, nil if it is empty. A store can only
-// be read by the log, so it goes through one that is thrown away.
-func closeThread(s *nflog.Store) []byte {
-	l, err := nflog.New(nflog.Options{Retention: time.Hour, Metrics: prometheus.NewRegistry()})
-	if err != nil {
-		return nil
-	}
-	var out []byte
-	l.SetBroadcast(func(b []byte) { out = bytes.Clone(b) })
-	if err := l.Log(&nflogpb.Receiver{}, "thread", nil, nil, s, 0); err != nil {
-		return nil
-	}
-	var e nflogpb.MeshEntry
-	if protodelim.UnmarshalFrom(bufio.NewReader(bytes.NewReader(out)), &e) != nil || len(e.GetEntry().GetReceiverData()) == 0 {
-		return nil
-	}
-	return out
 }

@@ -224,9 +224,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	n.changed("alerts")
 
 	var wg sync.WaitGroup
-	if err := n.out.failRemoved(ctx); err != nil {
-		n.log.Error("notifications of removed receivers cannot be ended", "error", err)
-	}
+	n.failRemoved()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	wg.Go(func() { n.out.run(work) })
@@ -286,7 +284,16 @@ func (n *Notifier) Apply(c *Config) error {
 	line.start()
 	n.line.Store(line)
 	n.changed("alerts")
-	return n.out.failRemoved(context.Background())
+	n.failRemoved()
+	return nil
+}
+
+// failRemoved cannot undo the new configuration, so its error is only logged;
+// the rows fail later when they are due.
+func (n *Notifier) failRemoved() {
+	if err := n.out.failRemoved(context.Background()); err != nil {
+		n.log.Error("notifications of removed receivers cannot be ended", "error", err)
+	}
 }
 
 func (n *Notifier) take(c *Config) error {

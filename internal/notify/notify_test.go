@@ -26,7 +26,7 @@ import (
 // rig is a notifier on a database file, and what it changed.
 type rig struct {
 	*notify.Notifier
-	t    *testing.T
+	t    testing.TB
 	reg  *prometheus.Registry
 	log  *lockedBuffer
 	stop func() // ends Run and waits
@@ -49,7 +49,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func openDB(t *testing.T, file string) *sql.DB {
+func openDB(t testing.TB, file string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -64,7 +64,7 @@ func quick(o *notify.Options) {
 }
 
 // open makes a notifier on the file with the configuration, not yet running.
-func open(t *testing.T, file, config string, more ...func(*notify.Options)) *rig {
+func open(t testing.TB, file, config string, more ...func(*notify.Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, reg: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	o := notify.Options{DB: openDB(t, file), Registerer: r.reg, Log: slog.New(slog.NewTextHandler(r.log, nil))}
@@ -145,7 +145,7 @@ type request struct {
 	body         []byte
 }
 
-func (r request) json(t *testing.T) map[string]any {
+func (r request) json(t testing.TB) map[string]any {
 	t.Helper()
 	var m map[string]any
 	if err := json.Unmarshal(r.body, &m); err != nil {
@@ -195,7 +195,7 @@ func code(c int) func(http.ResponseWriter, request) {
 
 const patience = 10 * time.Second
 
-func (f *fake) next(t *testing.T) request {
+func (f *fake) next(t testing.TB) request {
 	t.Helper()
 	select {
 	case r := <-f.got:

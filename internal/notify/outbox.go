@@ -32,9 +32,6 @@ const (
 
 var statuses = []Status{Pending, Sending, Delivered, Failed, Superseded}
 
-// lane is one integration of one receiver: what is told there goes in turn.
-type lane struct{ receiver, integration string }
-
 // decide stores a decision of the pipeline and returns when it is on disk.
 //
 // If the newest row of the group has the same alerts in the same states and the
@@ -100,6 +97,7 @@ func (o *outbox) decide(ctx context.Context, l lane, alerts []*alert.Alert) erro
 		if err := rows.Err(); err != nil {
 			return err
 		}
+		rows.Close()
 		res, err := tx.ExecContext(ctx, `INSERT INTO notify_outbox (receiver, integration, group_key, status, dedup_key, sets, fresh, logged,
 			firing, resolved, tries, decided_at, retry_until, next_at, finished_at, body) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?, ?, 0, ?)`,
 			l.receiver, l.integration, group, Pending, key, sets, fresh, firing, resolved,
@@ -244,6 +242,7 @@ func (n *Notifier) Outbox(ctx context.Context, f OutboxFilter) (OutboxPage, erro
 	if err := rows.Err(); err != nil {
 		return OutboxPage{}, fmt.Errorf("list the outbox: %w", err)
 	}
+	rows.Close() // the caller may allow only one connection
 	return page, n.out.addAttempts(ctx, page.Notifications, index)
 }
 
@@ -402,6 +401,7 @@ func (o *outbox) retry(id string) error {
 		return err
 	}
 	o.queue(l, num, now)
+	o.unpause(l)
 	o.changed()
 	return nil
 }
