@@ -31,6 +31,10 @@ func runControl(ctx context.Context, sh shell) error {
 	return serveHTTP(ctx, address(sh.ports.Control), c.handler())
 }
 
+// holdLimit is how long the control endpoint holds an answer back when nothing
+// was switched.
+const holdLimit = 20 * time.Second
+
 // faultFile holds the switches; Start removes it, so that a shop opens healthy.
 const faultFile = "faults.json"
 
@@ -62,7 +66,7 @@ func (c *control) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, 200, map[string]string{"status": "ok"}) })
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, r *http.Request) {
 		after, _ := strconv.ParseInt(r.URL.Query().Get("after"), 10, 64)
-		writeJSON(w, 200, c.wait(r.Context(), after, 20*time.Second))
+		writeJSON(w, 200, c.wait(r.Context(), after, holdLimit))
 	})
 	mux.HandleFunc("POST /faults/{name}/{action}", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get(demoHeader) == "" {
@@ -191,7 +195,10 @@ func (s *switches) set(states []FaultState) {
 func (s *switches) follow(ctx context.Context, p ports, changed func()) {
 	var version int64
 	for ctx.Err() == nil {
-		l, err := fetchFaults(ctx, p, version)
+		// A control process that hangs is asked anew.
+		limited, cancel := context.WithTimeout(ctx, holdLimit+5*time.Second)
+		l, err := fetchFaults(limited, p, version)
+		cancel()
 		if err != nil {
 			rest(ctx, 300*time.Millisecond)
 			continue

@@ -75,6 +75,11 @@ func (p ports) free() error {
 		}
 		ln.Close()
 	}
+	packets, err := net.ListenPacket("udp", address(p.DNS))
+	if err != nil {
+		return fmt.Errorf("the shop's name server needs udp port %d: %w", p.DNS, err)
+	}
+	packets.Close()
 	return nil
 }
 

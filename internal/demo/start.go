@@ -182,11 +182,19 @@ var shopFiles embed.FS
 
 // prepare writes all that lies in Dir before the first process starts.
 func (s *Shop) prepare(now time.Time) error {
-	if err := os.MkdirAll(filepath.Join(s.opt.Dir, "logs"), 0o700); err != nil {
+	logs := filepath.Join(s.opt.Dir, "logs")
+	if err := os.MkdirAll(logs, 0o700); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(s.opt.Dir, faultFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	// The last run's faults and logs have had their time.
+	old := []string{filepath.Join(s.opt.Dir, faultFile)}
+	for _, r := range roles() {
+		old = append(old, filepath.Join(logs, r.name+".log"))
+	}
+	for _, path := range old {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if err := writeCertificates(s.opt.Dir, now); err != nil {
 		return err
