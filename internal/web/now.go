@@ -362,7 +362,7 @@ func services(q *asker, t *Tenant, breaches []breach) []serviceView {
 	}
 	set(`sum by (job) (rate(process_cpu_seconds_total[2m]))`, func(v *serviceView, f float64) { v.CPU = num(f) })
 	set(`sum by (job) (process_resident_memory_bytes)`, func(v *serviceView, f float64) { v.Memory = num(f) })
-	start, step := q.now.Add(-time.Hour), 2*time.Minute
+	start, step := q.now.Add(-time.Hour), time.Minute
 	q.series("job", rate+" or "+fallback, start, step, func(job string, ts []int64, vs []*float64) {
 		if v := byJob[job]; v != nil {
 			v.Spark.Times, v.Spark.RPS = ts, vs
@@ -381,9 +381,10 @@ func services(q *asker, t *Tenant, breaches []breach) []serviceView {
 		if a.State != "firing" {
 			continue
 		}
-		job := a.Labels["job"]
-		if job == "" {
-			job = a.Labels["service"]
+		// An alert on a check or a recorded ratio names its service in a label.
+		job := a.Labels["service"]
+		if byJob[job] == nil {
+			job = a.Labels["job"]
 		}
 		if alertsByJob[job] == nil {
 			alertsByJob[job] = map[string]int{}
@@ -440,7 +441,7 @@ func host(q *asker) *hostView {
 	h.DiskFree = one(`min(node_filesystem_avail_bytes` + sel + `)`)
 	h.Load1 = one(`max(node_load1` + sel + `)`)
 	h.Uptime = one(`time() - max(node_boot_time_seconds` + sel + `)`)
-	start, step := q.now.Add(-time.Hour), 2*time.Minute
+	start, step := q.now.Add(-time.Hour), time.Minute
 	q.series("", cpu, start, step, func(_ string, ts []int64, vs []*float64) { h.Spark.Times, h.Spark.CPU = ts, vs })
 	q.series("", mem, start, step, func(_ string, ts []int64, vs []*float64) { h.Spark.Times, h.Spark.Mem = ts, vs })
 	q.series("", rx, start, step, func(_ string, ts []int64, vs []*float64) { h.Spark.Times, h.Spark.NetRx = ts, vs })
