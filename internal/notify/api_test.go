@@ -147,7 +147,9 @@ func TestAPI(t *testing.T) {
 // Two tenants in one process see nothing of each other.
 func TestTwoNotifiers(t *testing.T) {
 	hookA, hookB := newFake(t), newFake(t)
-	a, b := start(t, webhookConfig(hookA.URL)), start(t, webhookConfig(hookB.URL))
+	// The second allows itself one connection, which must not lock it up.
+	one := func(o *notify.Options) { o.DB.SetMaxOpenConns(1) }
+	a, b := start(t, webhookConfig(hookA.URL)), start(t, webhookConfig(hookB.URL), one)
 	a.silence("Quiet")
 	a.put(firing("alertname", "OnlyA"))
 	hookA.next(t)

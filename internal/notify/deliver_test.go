@@ -34,6 +34,7 @@ func TestReceiverDownForAWhile(t *testing.T) {
 	if row.FinishedAt == nil || row.NextAttemptAt != nil {
 		t.Errorf("times of a delivered row: %v %v", row.FinishedAt, row.NextAttemptAt)
 	}
+	r.until("the delivery is counted", func() bool { return r.metric("vedette_outbox_delivery_seconds", "", "") == 1 })
 	if got := r.metric("vedette_outbox_attempts_total", "outcome", "error"); int(got) != last {
 		t.Errorf("attempts in error: got %v want %d", got, last)
 	}
@@ -65,9 +66,7 @@ func TestNewerTakesThePlace(t *testing.T) {
 	if len(list) != 2 || list[0].Status != notify.Delivered || list[0].Resolved != 1 || list[1].Status != notify.Superseded {
 		t.Errorf("outbox: %+v", list)
 	}
-	if got := r.metric("vedette_outbox_superseded_total", "", ""); got != 1 {
-		t.Errorf("superseded: got %v want 1", got)
-	}
+	r.until("it is counted", func() bool { return r.metric("vedette_outbox_superseded_total", "", "") == 1 })
 	delivered := 0
 	for len(hook.got) > 0 {
 		if req := <-hook.got; req.header.Get("Idempotency-Key") == list[0].DedupKey {
@@ -128,9 +127,7 @@ func TestUnrecoverableThenByHand(t *testing.T) {
 	if s, err := r.OutboxStats(t.Context()); err != nil || s.Failed != 1 || s.Pending != 0 {
 		t.Errorf("stats: %+v %v", s, err)
 	}
-	if !strings.Contains(r.log.String(), "notification failed") {
-		t.Error("the failure is not in the log")
-	}
+	r.until("the failure is logged", func() bool { return strings.Contains(r.log.String(), "notification failed") })
 	for _, id := range []string{"77", "x", ""} {
 		if err := r.Retry(t.Context(), id); record.KindOf(err) != record.NotFound {
 			t.Errorf("retry of %q: %v", id, err)
