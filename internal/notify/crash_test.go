@@ -202,7 +202,6 @@ func TestKill(t *testing.T) {
 		t.Skip("kills processes for seconds")
 	}
 	hook := newFake(t)
-	hook.got = make(chan request, 100000)
 	file := filepath.Join(t.TempDir(), "state.db")
 	var took []string
 	for round := range 6 {

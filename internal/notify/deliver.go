@@ -377,6 +377,14 @@ func (o *outbox) conclude(ctx context.Context, r *row, started time.Time, took t
 				return err
 			}
 		}
+		if status == Delivered {
+			// Nobody needs to send by hand what this one has made old.
+			if _, err := tx.ExecContext(wctx, `UPDATE notify_outbox SET status = ?
+				WHERE receiver = ? AND integration = ? AND group_key = ? AND id < ? AND status = ?`,
+				Superseded, r.lane.receiver, r.lane.integration, r.group, r.id, Failed); err != nil {
+				return err
+			}
+		}
 		if thread == nil {
 			return nil
 		}

@@ -149,6 +149,25 @@ func TestUnrecoverableThenByHand(t *testing.T) {
 	}
 }
 
+// A failed notification is no worry any more when the next of its group arrived.
+func TestFailedIsMadeOld(t *testing.T) {
+	hook := newFake(t)
+	hook.answers(code(400))
+	r := start(t, webhookConfig(hook.URL))
+	a := firing("alertname", "Down")
+	r.put(a)
+	hook.next(t)
+	r.settled()
+	hook.answers(nil)
+	r.put(resolved(a))
+	hook.next(t)
+	r.until("the end is decided", func() bool { return len(r.outbox().Notifications) == 2 })
+	list := r.settled()
+	if list[0].Status != notify.Delivered || list[1].Status != notify.Superseded || !strings.Contains(list[1].Attempts[0].Error, "400") {
+		t.Errorf("outbox: %+v", list)
+	}
+}
+
 func TestRetryEnds(t *testing.T) {
 	hook := newFake(t)
 	hook.answers(code(500))

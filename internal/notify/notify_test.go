@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -164,7 +166,7 @@ type fake struct {
 }
 
 func newFake(t *testing.T) *fake {
-	f := &fake{got: make(chan request, 1000)}
+	f := &fake{got: make(chan request, 10000)}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -308,4 +310,101 @@ func (r *rig) metric(name, label, value string) float64 {
 		}
 	}
 	return sum
+}
+
+// What is valid is taken even if its neighbour is not.
+func TestPut(t *testing.T) {
+	r := open(t, filepath.Join(t.TempDir(), "state.db"), "")
+	before := time.Now()
+	err := r.Put(context.Background(),
+		record.Alert{Labels: map[string]string{"alertname": "Good", "empty": ""}},
+		record.Alert{Labels: map[string]string{"": "no name"}},
+		record.Alert{Labels: map[string]string{"empty": ""}},
+		record.Alert{Labels: map[string]string{"alertname": "Backwards"}, StartsAt: before, EndsAt: before.Add(-time.Hour)})
+	if record.KindOf(err) != record.Invalid || !strings.Contains(err.Error(), "Backwards") {
+		t.Errorf("got %v, want an Invalid error that names the alert", err)
+	}
+	alerts := r.Alerts(t.Context())
+	if len(alerts) != 1 || len(alerts[0].Labels) != 1 || alerts[0].Receivers[0] != "nobody" {
+		t.Fatalf("alerts: %+v", alerts)
+	}
+	if end := alerts[0].EndsAt.Sub(before); end < 5*time.Minute || end > 6*time.Minute {
+		t.Errorf("end of an alert without one: in %v, want resolve_timeout", end)
+	}
+}
+
+func TestChanged(t *testing.T) {
+	hook := newFake(t)
+	topics := make(chan string, 1000)
+	r := start(t, webhookConfig(hook.URL), func(o *notify.Options) { o.Changed = func(topic string) { topics <- topic } })
+	seen := func(want string) {
+		t.Helper()
+		for end := time.After(patience); ; {
+			select {
+			case got := <-topics:
+				if got == want {
+					return
+				}
+			case <-end:
+				t.Fatalf("no change of %s is told", want)
+			}
+		}
+	}
+	r.put(firing("alertname", "Down"))
+	seen("alerts")
+	seen("outbox")
+	hook.next(t)
+	r.settled()
+	for len(topics) > 0 {
+		<-topics
+	}
+	r.silence("Other")
+	seen("alerts")
+}
+
+func TestOpenWantsADurableDatabase(t *testing.T) {
+	db := openDB(t, filepath.Join(t.TempDir(), "state.db"))
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("PRAGMA synchronous = normal"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := notify.Open(notify.Options{DB: db}); err == nil || !strings.Contains(err.Error(), "synchronous") {
+		t.Errorf("got %v, want a refusal of synchronous=normal", err)
+	}
+	if _, err := notify.Open(notify.Options{}); err == nil {
+		t.Error("no database: no error")
+	}
+}
+
+// The screens are built on these names.
+func TestOutboxJSON(t *testing.T) {
+	hook := newFake(t)
+	r := start(t, webhookConfig(hook.URL))
+	r.put(firing("alertname", "Down"))
+	hook.next(t)
+	r.settled()
+	b, err := json.Marshal(r.outbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page struct {
+		Notifications []map[string]any
+		Counts        map[string]int
+	}
+	if err := json.Unmarshal(b, &page); err != nil {
+		t.Fatal(err)
+	}
+	keys := func(m any) string { return strings.Join(slices.Sorted(maps.Keys(m.(map[string]any))), " ") }
+	f := func(what, got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: got %s want %s", what, got, want)
+		}
+	}
+	n := page.Notifications[0]
+	f("notification", keys(n), "alerts attempts decided_at dedup_key finished_at firing group_key group_labels id integration next_attempt_at reason receiver resolved status")
+	f("alert", keys(n["alerts"].([]any)[0]), "annotations ends_at labels starts_at status")
+	f("attempt", keys(n["attempts"].([]any)[0]), "at error seconds")
+	f("counts", fmt.Sprint(page.Counts), "map[delivered:1 failed:0 pending:0 sending:0 superseded:0]")
+	f("id, integration, status", fmt.Sprintf("%q %v %v", n["id"], n["integration"], n["status"]), `"1" webhook[0] delivered`)
 }
