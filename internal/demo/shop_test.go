@@ -313,6 +313,17 @@ func TestShop(t *testing.T) {
 	if err := p.free(); err != nil {
 		t.Errorf("after Stop: %v", err)
 	}
+	for _, r := range roles() {
+		log, err := os.ReadFile(filepath.Join(dir, "logs", r.name+".log"))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, bad := range []string{"DATA RACE", "panic"} {
+			if strings.Contains(string(log), bad) {
+				t.Errorf("log of %s: %s\n%s", r.name, bad, log)
+			}
+		}
+	}
 }
 
 // A keeper that is killed takes the shop with it.
