@@ -198,16 +198,16 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 			return nil
 		})
 	}
-	if plan.watch {
-		collect(prometheus.Gatherers{env.process, reg}, "vedette")
-		hostReg := prometheus.NewRegistry()
-		hostReg.MustRegister(ingest.NewHost(env.data, func(part string, err error) {
-			t.log.Warn("a part of the host cannot be read", "part", part, "err", err)
-		}))
-		collect(hostReg, "vedette-host")
-	} else {
-		collect(reg, "vedette")
+	if !plan.watch {
+		// The store then holds what is sent to it and nothing else.
+		return
 	}
+	collect(prometheus.Gatherers{env.process, reg}, "vedette")
+	hostReg := prometheus.NewRegistry()
+	hostReg.MustRegister(ingest.NewHost(env.data, func(part string, err error) {
+		t.log.Warn("a part of the host cannot be read", "part", part, "err", err)
+	}))
+	collect(hostReg, "vedette-host")
 }
 
 // selfInterval is how often the process and the host are measured.

@@ -1,0 +1,150 @@
+// Command bench runs Vedette and a real Prometheus as whole processes over the
+// same data in the same run, and prints what each cost and the ratio. CPU time is
+// the process's own (user + system, from /proc), so that a noisy machine moves it
+// little; wall time is shown and not to be relied on. Everything is on loopback
+// and ends by itself.
+//
+//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [ingest queries rules fault]
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"time"
+)
+
+type options struct {
+	vedette, prometheus, blackbox, alertmanager string
+	series, hours, faults                       int
+	dir                                         string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.vedette, "vedette", "bin/vedette", "the program")
+	flag.StringVar(&o.prometheus, "prometheus", "e2e/peer/bin/prometheus", "its peer")
+	flag.StringVar(&o.blackbox, "blackbox", "prometheus-blackbox-exporter", "for the fault race")
+	flag.StringVar(&o.alertmanager, "alertmanager", "prometheus-alertmanager", "for the fault race")
+	flag.IntVar(&o.series, "series", 10_000, "series to write and query")
+	flag.IntVar(&o.hours, "hours", 6, "hours of data at 30 s")
+	flag.IntVar(&o.faults, "faults", 10, "faults of the fault race")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Minute)
+	defer cancel()
+	if err := run(ctx, o, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, parts []string) error {
+	if len(parts) == 0 {
+		parts = []string{"ingest", "queries", "rules"}
+	}
+	var err error
+	if o.dir, err = os.MkdirTemp("", "vedette-bench-*"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(o.dir)
+	fmt.Printf("%s/%s, %d cores, %s, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), time.Now().UTC().Format(time.DateOnly))
+	if slices.Contains(parts, "ingest") || slices.Contains(parts, "queries") || slices.Contains(parts, "rules") {
+		if err := peers(ctx, o, parts); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(parts, "fault") {
+		return faultRace(ctx, o)
+	}
+	return nil
+}
+
+// peers writes the same data into both, asks both the same, and has both
+// evaluate the same rules.
+func peers(ctx context.Context, o options, parts []string) error {
+	v, err := startVedette(ctx, o, "")
+	if err != nil {
+		return err
+	}
+	defer v.stop()
+	p, err := startPrometheus(ctx, o, "")
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	both := []*server{v, p}
+
+	idle := map[*server]float64{}
+	for _, s := range both {
+		if err := s.settle(ctx); err != nil {
+			return err
+		}
+	}
+	before := map[*server]float64{v: v.cpu(), p: p.cpu()}
+	if err := sleep(ctx, 15*time.Second); err != nil {
+		return err
+	}
+	for _, s := range both {
+		idle[s] = (s.cpu() - before[s]) / 15
+	}
+	fmt.Printf("\n%-44s %12s %12s %8s\n", "", "Vedette", "Prometheus", "ratio")
+	row("idle, % of a core", 100*idle[v], 100*idle[p])
+	row("idle, resident MB", v.rss()/1e6, p.rss()/1e6)
+
+	g := newGenerator(o.series)
+	steps := o.hours * 3600 / 30
+	start := time.Now().Add(-time.Duration(o.hours) * time.Hour).Truncate(30 * time.Second)
+	cost := map[*server]usage{}
+	// In turns of a tenth, so that a slow minute of the machine meets both.
+	for part := range 10 {
+		for _, s := range both {
+			u, err := g.write(ctx, s, start, steps*part/10, steps*(part+1)/10)
+			if err != nil {
+				return err
+			}
+			c := cost[s]
+			c.cpu += u.cpu
+			c.wall += u.wall
+			c.samples += u.samples
+			cost[s] = c
+		}
+	}
+	per := func(s *server) float64 { return (cost[s].cpu - idle[s]*cost[s].wall) / float64(cost[s].samples) * 1e6 }
+	if slices.Contains(parts, "ingest") {
+		row(fmt.Sprintf("remote write, CPU s / M samples (%.1f M, %d series)", float64(cost[v].samples)/1e6, o.series), per(v), per(p))
+		row("after the load, resident MB", v.rss()/1e6, p.rss()/1e6)
+		row("peak, resident MB", v.peak()/1e6, p.peak()/1e6)
+	}
+	if slices.Contains(parts, "queries") {
+		if err := queries(ctx, v, p, start, steps); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(parts, "rules") {
+		return rules(ctx, o, v, p)
+	}
+	return nil
+}
+
+func row(what string, v, p float64) {
+	ratio := "-"
+	if p != 0 {
+		ratio = fmt.Sprintf("%.2f", v/p)
+	}
+	fmt.Printf("%-44s %12.3g %12.3g %8s\n", what, v, p, ratio)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
