@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
+
+	"github.com/vedette-sre/vedette/internal/notify"
 )
 
 type breach struct {
@@ -239,7 +241,17 @@ func (s *Server) outboxBreaches(ctx context.Context, t *Tenant, v *nowView) {
 		return
 	}
 	if st.Failed > 0 {
-		v.Breaches = append(v.Breaches, breach{"page", "outbox", "notifications", fmt.Sprintf("%d notifications could not be delivered and were given up", st.Failed), nil, "#/alerts?tab=outbox"})
+		// One that was given up long ago is history; the outbox still lists it.
+		page, err := t.Notifier.Outbox(ctx, notify.OutboxFilter{Status: "failed", Limit: 200})
+		n := 0
+		for _, f := range page.Notifications {
+			if f.FinishedAt != nil && time.Since(*f.FinishedAt) < 24*time.Hour {
+				n++
+			}
+		}
+		if err == nil && n > 0 {
+			v.Breaches = append(v.Breaches, breach{"page", "outbox", "notifications", plural(n, "notification", "notifications") + " could not be delivered and were given up within the last day", nil, "#/alerts?tab=outbox"})
+		}
 	}
 	if st.OldestPending > 2*time.Minute {
 		since := time.Now().Add(-st.OldestPending).UTC()
