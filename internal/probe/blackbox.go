@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -27,6 +28,9 @@ modules:
   grpc: {prober: grpc, grpc: {tls: true, preferred_ip_protocol: ip4}}
   grpc_plain: {prober: grpc, grpc: {tls: false}}
   icmp: {prober: icmp}
+  # The target is a DNS server; the name servers of the root are asked of it.
+  dns: {prober: dns, dns: {query_name: ".", query_type: NS, transport_protocol: udp}}
+  dns_tcp: {prober: dns, dns: {query_name: ".", query_type: NS, transport_protocol: tcp}}
 `
 
 // LoadBlackbox reads a blackbox.yml and refuses what blackbox_exporter refuses;
@@ -47,20 +51,25 @@ func LoadBlackbox(path string) (*BlackboxConfig, error) {
 }
 
 // Blackbox answers /probe as blackbox_exporter does, with all its probers, so
-// that scrape configs made for it work unchanged.
+// that scrape configs made for it work unchanged. Safe for concurrent use.
 type Blackbox struct {
 	conf    atomic.Pointer[config.Config]
 	unknown prometheus.Counter
 	history *prober.ResultHistory
+	level   *promslog.Level
 	log     *slog.Logger
 }
 
-// NewBlackbox makes the handler; reg gets its counter.
+// NewBlackbox makes the handler; reg gets its counter. Each handler of a
+// process needs a registerer of its own.
 func NewBlackbox(c *BlackboxConfig, reg prometheus.Registerer, log *slog.Logger) (*Blackbox, error) {
 	b := &Blackbox{
 		unknown: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "blackbox_module_unknown_total", Help: "Requests for a module that blackbox.yml does not define."}),
-		history: &prober.ResultHistory{MaxResults: 20}, log: log,
+		// Nothing shows the history: what matters of it is in the checks.
+		history: &prober.ResultHistory{MaxResults: 1},
+		level:   promslog.NewLevel(), // info: what debug=true shows
+		log:     slog.New(softly{log.Handler()}),
 	}
 	if err := reg.Register(b.unknown); err != nil {
 		return nil, fmt.Errorf("register the metrics of /probe: %w", err)
@@ -74,12 +83,26 @@ func (b *Blackbox) Apply(c *BlackboxConfig) error {
 	return nil
 }
 
-// ServeHTTP runs one probe.
+// ServeHTTP runs one probe. debug=true answers with its log instead of its
+// metrics.
 func (b *Blackbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	lvl := promslog.NewLevel()
-	if err := lvl.Set("error"); err != nil {
-		panic("BUG: the log level error is not known: " + err.Error())
-	}
 	const timeoutOffset = 0.5 // seconds; blackbox_exporter's default
-	prober.Handler(w, r, b.conf.Load(), b.log, b.history, timeoutOffset, nil, b.unknown, lvl, lvl)
+	prober.Handler(w, r, b.conf.Load(), b.log, b.history, timeoutOffset, nil, b.unknown, b.level, b.level)
 }
+
+// softly passes a prober's log on at the level debug. It says that info is
+// enabled whatever the program's level is: a prober drops its lines for
+// debug=true as well when its logger does not take them.
+type softly struct{ next slog.Handler }
+
+func (s softly) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+
+func (s softly) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level = slog.LevelDebug; !s.next.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return s.next.Handle(ctx, r)
+}
+
+func (s softly) WithAttrs(as []slog.Attr) slog.Handler { return softly{s.next.WithAttrs(as)} }
+func (s softly) WithGroup(name string) slog.Handler    { return softly{s.next.WithGroup(name)} }

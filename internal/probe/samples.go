@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/vedette-sre/vedette/internal/record"
@@ -8,14 +10,23 @@ import (
 
 // Samples turns a run into series under blackbox_exporter's names, so that
 // existing dashboards and rules work, and a few of ours. Each has the labels
-// job, check, instance, location and the check's own. probe_failed_stage and
-// probe_failure_info exist only while the check fails; the others that a run
-// could not tell (a certificate on plain http) are absent. The caller marks
-// series stale that a run no longer has.
+// job, check, instance, location and the check's own.
+//
+// Not every run has every series; the caller marks those stale that a run no
+// longer has:
+//   - probe_failed_stage and probe_failure_info exist only on failure;
+//   - probe_http_version only when a status line came;
+//   - probe_ip_protocol only when an address was dialled;
+//   - probe_ssl_earliest_cert_expiry only when a certificate was shown, an
+//     expired one too, and probe_tls_version_info when a handshake was done.
+//
+// Phases that a run did not reach are 0, as blackbox_exporter has them. Both
+// length series count the body's bytes as they came; without max_body_bytes
+// exceeded and without gzip, which is never asked for, the two are equal.
 func Samples(c Check, r record.CheckResult) []record.Sample {
 	base := c.labelPairs(r.Location)
 	base = base[:len(base):len(base)]
-	out := make([]record.Sample, 0, 24)
+	out := make([]record.Sample, 0, 26)
 	add := func(name string, v float64, ls ...string) {
 		out = append(out, record.Sample{Name: name, Labels: append(base, ls...), Value: v})
 	}
@@ -34,23 +45,22 @@ func Samples(c Check, r record.CheckResult) []record.Sample {
 	}
 	add("probe_dns_lookup_time_seconds", total[record.Resolve].Duration.Seconds())
 	add("probe_http_status_code", float64(r.Status()))
+	add("probe_failed_due_to_regex", flag(r.Stage == "body" || r.Stage == "header"))
 	add("vedette_check_lag_seconds", r.Lag.Seconds())
+
+	var last record.Hop
 	if n := len(r.Hops); n > 0 {
-		last := r.Hops[n-1]
-		add("probe_http_redirects", float64(n-1))
-		add("probe_http_content_length", float64(last.Bytes))
-		add("probe_http_uncompressed_body_length", float64(last.Bytes))
-		if v, ok := strings.CutPrefix(last.Proto, "HTTP/"); ok {
-			add("probe_http_version", map[string]float64{"1.0": 1, "1.1": 1.1, "2.0": 2}[v])
-		}
-		add("probe_http_ssl", flag(last.TLS != nil && last.Phases[record.TLS].State == record.Done))
-		if last.Address != "" {
-			ip := 4.0
-			if strings.HasPrefix(last.Address, "[") {
-				ip = 6
-			}
-			add("probe_ip_protocol", ip)
-		}
+		last = r.Hops[n-1]
+	}
+	add("probe_http_redirects", float64(max(len(r.Hops)-1, 0)))
+	add("probe_http_content_length", float64(last.Bytes))
+	add("probe_http_uncompressed_body_length", float64(last.Bytes))
+	add("probe_http_ssl", flag(last.Phases[record.TLS].State == record.Done))
+	if v, ok := httpVersion(last.Proto); ok {
+		add("probe_http_version", v)
+	}
+	if ap, err := netip.ParseAddrPort(last.Address); err == nil {
+		add("probe_ip_protocol", map[bool]float64{true: 4, false: 6}[ap.Addr().Unmap().Is4()])
 	}
 	if t := r.Certificate(); t != nil {
 		add("probe_ssl_earliest_cert_expiry", float64(t.NotAfter.Unix()))
@@ -63,4 +73,13 @@ func Samples(c Check, r record.CheckResult) []record.Sample {
 		add("probe_failure_info", 1, "stage", r.Stage, "reason", r.Reason)
 	}
 	return out
+}
+
+func httpVersion(proto string) (float64, bool) {
+	v, ok := strings.CutPrefix(proto, "HTTP/")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(v, 64)
+	return n, err == nil
 }

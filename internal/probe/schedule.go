@@ -2,132 +2,242 @@ package probe
 
 import (
 	"container/heap"
-	"context"
 	"hash/fnv"
-	"log/slog"
+	"reflect"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/vedette-sre/vedette/internal/record"
 )
 
-// Config is what a Prober is told. Zero means the default.
-type Config struct {
-	Checks   []Check
-	Workers  int    // runs at once; default 64
-	Location string // default "hub"
+// schedule decides which check runs when. It is pure: it starts nothing, holds
+// no clock, and the caller holds a lock.
+//
+// A check is due at the instants that equal its phase modulo its interval; the
+// phase is a hash of its id and the location, so that checks spread over the
+// interval and keep their places over restarts. A new or changed check runs a
+// first time soon, at firstRuns a second.
+type schedule struct {
+	location string
+	free     int // workers without a run
+	items    map[string]*item
+	order    []string // ids as configured
+	queue    timers   // by due time
+	ready    []*item  // due and waiting for a worker, the longest waiting first
+	calls    []*call  // runs asked for by hand
+	skipped  [numSkips]int64
 }
 
-// Prober runs checks on their intervals. Safe for concurrent use.
-type Prober struct {
-	cfg  Config
-	sink func(context.Context, Check, record.CheckResult)
-	log  *slog.Logger
+// skip is why a run did not start.
+type skip int
 
-	slots   chan struct{}
-	wake    chan struct{}
-	runs    sync.WaitGroup
-	running atomic.Int64
-	skipped atomic.Int64
-	lag     atomic.Int64 // of the last run, nanoseconds
+const (
+	skipBusy    skip = iota // the check's last run still goes
+	skipWorkers             // no worker came free for a whole interval
+	skipLate                // this process stood still over the due time
+	numSkips
+)
 
-	mu    sync.Mutex
-	items map[string]*item
-	order []string // ids as configured
-	queue timers
-}
+var skipNames = [numSkips]string{"busy", "workers", "late"}
 
-// item is a check with its schedule.
+// firstRuns is how many new checks a second begin.
+const firstRuns = 100
+
+// item is a check with its place in the schedule.
 type item struct {
-	p     *prepared
-	due   time.Time
-	busy  bool // concurrency 1: a run that is still going is not run again
-	gone  bool
-	index int // in the heap
+	p       *prepared
+	index   int // in queue, -1 when paused
+	due     time.Time
+	aligned bool // due is of the check's phase
+	want    time.Time
+	waiting bool // in ready, since want
+	running bool // one run at a time
+	byHand  bool // the run was asked for by hand
+	gone    bool // no longer configured
 }
 
-// New makes a prober; nothing runs before Run.
-func New(cfg Config, sink func(context.Context, Check, record.CheckResult), log *slog.Logger) (*Prober, error) {
-	if cfg.Workers == 0 {
-		cfg.Workers = 64
-	}
-	if cfg.Location == "" {
-		cfg.Location = "hub"
-	}
-	p := &Prober{cfg: cfg, sink: sink, log: log, slots: make(chan struct{}, cfg.Workers), wake: make(chan struct{}, 1), items: map[string]*item{}}
-	return p, p.Apply(cfg.Checks)
+// call is a run asked for by hand; granted is closed when it may start.
+type call struct {
+	it      *item
+	granted chan struct{}
 }
 
-// Apply makes checks the ones that run. Those that did not change keep their
-// schedule.
-func (p *Prober) Apply(checks []Check) error {
-	fresh := make(map[string]*prepared, len(checks))
-	order := make([]string, 0, len(checks))
-	for _, c := range checks {
-		if err := c.Validate(); err != nil {
-			return record.Errorf(record.Invalid, "check %q: %w", c.Name, err)
-		}
-		pc, err := prepare(c)
-		if err != nil {
-			return record.Errorf(record.Invalid, "check %q: %w", c.Name, err)
-		}
-		fresh[c.ID] = pc
-		order = append(order, c.ID)
-	}
-	now := time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for id, it := range p.items {
-		if fresh[id] == nil {
-			p.remove(it)
-			delete(p.items, id)
-		}
-	}
-	for _, id := range order {
-		pc, old := fresh[id], p.items[id]
-		if old != nil && old.p.Interval == pc.Interval && old.p.Paused == pc.Paused {
-			old.p = pc
-			continue
-		}
-		if old != nil {
-			p.remove(old)
-		}
-		it := &item{p: pc, index: -1}
-		p.items[id] = it
-		if !pc.Paused {
-			it.due = firstDue(id, p.cfg.Location, pc.Interval, now)
-			heap.Push(&p.queue, it)
-		}
-	}
-	p.order = order
-	p.nudge()
-	return nil
+func newSchedule(location string, workers int) *schedule {
+	return &schedule{location: location, free: workers, items: map[string]*item{}}
 }
 
-func (p *Prober) remove(it *item) {
-	it.gone = true
+// apply makes checks the ones that are scheduled. A check that did not change
+// keeps its place; one that changed runs soon.
+func (s *schedule) apply(checks []*prepared, now time.Time) {
+	fresh := make(map[string]bool, len(checks))
+	s.order = s.order[:0:0]
+	var begin []*item
+	for _, p := range checks {
+		fresh[p.ID] = true
+		s.order = append(s.order, p.ID)
+		it := s.items[p.ID]
+		if it == nil {
+			it = &item{index: -1}
+			s.items[p.ID] = it
+		}
+		old := it.p
+		it.p = p
+		switch {
+		case p.Paused:
+			s.unqueue(it)
+		case it.index < 0 || !reflect.DeepEqual(old.Check, p.Check):
+			begin = append(begin, it)
+		}
+	}
+	for id, it := range s.items {
+		if !fresh[id] {
+			it.gone = true
+			s.unqueue(it)
+			delete(s.items, id)
+		}
+	}
+	pace := time.Duration(len(begin)) * time.Second / firstRuns
+	for _, it := range begin {
+		s.begin(it, pace, now)
+	}
+}
+
+// restart plans every check afresh.
+func (s *schedule) restart(now time.Time) {
+	pace := time.Duration(len(s.queue)) * time.Second / firstRuns
+	for _, it := range slices.Clone(s.queue) {
+		s.begin(it, pace, now)
+	}
+}
+
+// allSkipped counts the runs that did not start.
+func (s *schedule) allSkipped() (n int64) {
+	for _, k := range s.skipped {
+		n += k
+	}
+	return n
+}
+
+// begin plans the first run of a check.
+func (s *schedule) begin(it *item, pace time.Duration, now time.Time) {
+	every := it.p.Interval
+	if pace < time.Second {
+		pace = min(time.Second, every)
+	}
+	ph := phase(it.p.ID, s.location, every)
+	it.due, it.aligned = nextDue(now, ph, every), true
+	if pace < every {
+		it.due, it.aligned = now.Add(time.Duration(float64(ph)/float64(every)*float64(pace))), false
+	}
+	if it.index < 0 {
+		heap.Push(&s.queue, it)
+		return
+	}
+	heap.Fix(&s.queue, it.index)
+}
+
+func (s *schedule) unqueue(it *item) {
+	it.waiting = false // its entry in ready is dropped by take
 	if it.index >= 0 {
-		heap.Remove(&p.queue, it.index)
+		heap.Remove(&s.queue, it.index)
 	}
 }
 
-func (p *Prober) nudge() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
+// next returns when tick has work; ok is false when no check is scheduled.
+func (s *schedule) next() (at time.Time, ok bool) {
+	if len(s.queue) == 0 {
+		return time.Time{}, false
+	}
+	return s.queue[0].due, true
+}
+
+// tick makes what is due ready to run and plans the runs after. A run that
+// cannot start is counted, never forgotten.
+func (s *schedule) tick(now time.Time) {
+	for len(s.queue) > 0 && !s.queue[0].due.After(now) {
+		it := s.queue[0]
+		every := it.p.Interval
+		missed := now.Sub(it.due) / every
+		want := it.due.Add(missed * every)
+		s.skipped[skipLate] += int64(missed)
+		if it.aligned {
+			it.due = want.Add(every)
+		} else {
+			// From the early first run to the check's own place: half an
+			// interval at least, one and a half at most.
+			it.due, it.aligned = nextDue(want.Add(every/2), phase(it.p.ID, s.location, every), every), true
+		}
+		heap.Fix(&s.queue, it.index)
+		switch {
+		case it.waiting:
+			s.skipped[skipWorkers]++
+		case it.running && !it.byHand:
+			s.skipped[skipBusy]++
+		default:
+			it.waiting, it.want = true, want
+			s.ready = append(s.ready, it)
+		}
 	}
 }
 
-// firstDue spreads checks over their interval by a hash, so that a thousand
-// checks never start together; a check with a long interval runs the first time
-// within ten seconds.
-func firstDue(id, location string, interval time.Duration, now time.Time) time.Time {
+// take hands out the runs that may start now; each holds a worker until done.
+func (s *schedule) take() (start []*item) {
+	keep := s.ready[:0]
+	for i, it := range s.ready {
+		if s.free == 0 {
+			keep = append(keep, s.ready[i:]...)
+			break
+		}
+		switch {
+		case !it.waiting:
+		case it.running:
+			keep = append(keep, it)
+		default:
+			s.free--
+			it.waiting, it.running = false, true
+			start = append(start, it)
+		}
+	}
+	clear(s.ready[len(keep):])
+	s.ready = keep
+	return start
+}
+
+// grant lets runs asked for by hand start: before the schedule's own, and one
+// run of a check at a time all the same.
+func (s *schedule) grant() {
+	s.calls = slices.DeleteFunc(s.calls, func(c *call) bool {
+		if s.free == 0 || c.it.running {
+			return false
+		}
+		s.free--
+		c.it.running, c.it.byHand = true, true
+		close(c.granted)
+		return true
+	})
+}
+
+// done gives the worker of a run back.
+func (s *schedule) done(it *item) {
+	s.free++
+	it.running, it.byHand = false, false
+}
+
+// phase is a check's place in its interval.
+func phase(id, location string, every time.Duration) time.Duration {
 	h := fnv.New64a()
-	h.Write([]byte(id + "\x00" + location)) // a hash never fails
-	span := min(interval, 10*time.Second)
-	return now.Add(time.Duration(mix(h.Sum64()) % uint64(span)))
+	_, _ = h.Write([]byte(id + "\x00" + location)) // a hash never fails
+	return time.Duration(mix(h.Sum64()) % uint64(every))
+}
+
+// nextDue is the first instant from t on that equals ph modulo every.
+func nextDue(t time.Time, ph, every time.Duration) time.Time {
+	since := (time.Duration(t.UnixNano()) - ph) % every
+	if since < 0 {
+		since += every
+	}
+	if since == 0 {
+		return t
+	}
+	return t.Add(every - since)
 }
 
 // mix spreads FNV's low bits (the finaliser of MurmurHash3).
@@ -135,122 +245,9 @@ func mix(h uint64) uint64 {
 	h ^= h >> 33
 	h *= 0xff51afd7ed558ccd
 	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	h ^= h >> 33
 	return h
-}
-
-// Run schedules until ctx ends and waits for the runs under way.
-func (p *Prober) Run(ctx context.Context) error {
-	defer p.runs.Wait()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		now := time.Now()
-		p.mu.Lock()
-		for len(p.queue) > 0 && !p.queue[0].due.After(now) {
-			p.launch(ctx, p.queue[0], now)
-		}
-		wait := time.Hour
-		if len(p.queue) > 0 {
-			wait = p.queue[0].due.Sub(now)
-		}
-		p.mu.Unlock()
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		case <-p.wake:
-		}
-	}
-}
-
-// launch starts a run that is due and plans the next; p.mu is held. When every
-// worker is taken or the last run still goes, the run is counted as skipped.
-func (p *Prober) launch(ctx context.Context, it *item, now time.Time) {
-	due := it.due
-	it.due = due.Add(it.p.Interval)
-	if it.due.Before(now) { // the machine slept, or the clock jumped
-		it.due = now.Add(it.p.Interval)
-	}
-	heap.Fix(&p.queue, it.index)
-	if it.busy {
-		p.skip(it, "the last run still goes")
-		return
-	}
-	select {
-	case p.slots <- struct{}{}:
-	default:
-		p.skip(it, "all workers are taken")
-		return
-	}
-	it.busy = true
-	pc := it.p
-	p.running.Add(1)
-	p.runs.Go(func() {
-		res := pc.run(ctx, p.cfg.Location)
-		res.Lag = max(res.Start.Sub(due), 0)
-		p.lag.Store(int64(res.Lag))
-		<-p.slots
-		p.running.Add(-1)
-		p.mu.Lock()
-		it.busy = false
-		gone := it.gone
-		p.mu.Unlock()
-		if ctx.Err() == nil && !gone {
-			p.sink(ctx, pc.Check, res)
-		}
-	})
-}
-
-func (p *Prober) skip(it *item, why string) {
-	p.skipped.Add(1)
-	p.log.Warn("a run of a check was skipped", "check", it.p.Name, "reason", why)
-}
-
-// RunNow runs a check once beside its schedule. The result goes to the sink as
-// well. An unknown id is record.NotFound.
-func (p *Prober) RunNow(ctx context.Context, id string) (record.CheckResult, error) {
-	p.mu.Lock()
-	it := p.items[id]
-	p.mu.Unlock()
-	if it == nil {
-		return record.CheckResult{}, record.Errorf(record.NotFound, "there is no check %q; GET /api/v1/checks lists them", id)
-	}
-	select {
-	case p.slots <- struct{}{}:
-	case <-ctx.Done():
-		return record.CheckResult{}, ctx.Err()
-	}
-	res := it.p.run(ctx, p.cfg.Location)
-	<-p.slots
-	if err := ctx.Err(); err != nil {
-		return record.CheckResult{}, err
-	}
-	p.sink(ctx, it.p.Check, res)
-	return res, nil
-}
-
-// Checks lists the checks in the order of their configuration.
-func (p *Prober) Checks() []Check {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := make([]Check, 0, len(p.order))
-	for _, id := range p.order {
-		out = append(out, p.items[id].p.Check)
-	}
-	return out
-}
-
-// Stats tells how the scheduler fares.
-type Stats struct {
-	Running int64
-	Skipped int64 // runs that did not start, since the start
-	Lag     time.Duration
-}
-
-// Stats returns the present figures.
-func (p *Prober) Stats() Stats {
-	return Stats{p.running.Load(), p.skipped.Load(), time.Duration(p.lag.Load())}
 }
 
 // timers is a heap by due time.

@@ -1,0 +1,262 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+var (
+	notID     = regexp.MustCompile(`[^\p{L}\p{N}]+`)
+	idForm    = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._-]*$`)
+	token     = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+	labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+)
+
+// ownHeaders are written by the prober itself.
+var ownHeaders = map[string]string{
+	"Content-Length":    "the length of body is sent",
+	"Transfer-Encoding": "the body is sent with its length",
+	"Connection":        "each run uses a connection of its own",
+	"Traceparent":       "each run sends its own trace id",
+}
+
+// ownLabels are on the check's series already.
+var ownLabels = map[string]bool{
+	"check": true, "instance": true, "location": true, "phase": true, "stage": true, "reason": true, "version": true,
+}
+
+// Validate fills in the defaults and refuses what cannot work. The error begins
+// with the key, gives the value and says what was expected; it holds no secret.
+// Validating twice changes nothing.
+func (c *Check) Validate() error {
+	for _, part := range []func() error{c.validateIdentity, c.validateTimes, c.validateRequest, c.validateNetwork, c.validateExpect, c.validateLabels} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	// The files are read here as well, so that a missing one is told at once.
+	_, err := c.read()
+	return err
+}
+
+func (c *Check) validateIdentity() error {
+	switch {
+	case c.Name == "":
+		return errors.New("name: is missing; it names the check in alerts")
+	case len(c.Name) > 200:
+		return fmt.Errorf("name: has %d bytes; want at most 200", len(c.Name))
+	case !utf8.ValidString(c.Name):
+		return fmt.Errorf("name: %q: want valid UTF-8", c.Name)
+	}
+	sameName := c.Name == c.URL
+	if err := c.validateURL(); err != nil {
+		return err
+	}
+	if sameName {
+		c.Name = c.URL // a URL given as name as well lost its password too
+	}
+	if c.ID == "" {
+		c.ID = strings.Trim(notID.ReplaceAllString(strings.ToLower(c.Name), "-"), "-")
+	}
+	switch {
+	case c.ID == "":
+		return fmt.Errorf("id: cannot be made from the name %q; set one of letters, digits and dashes", c.Name)
+	case !idForm.MatchString(c.ID) || len(c.ID) > 200:
+		return fmt.Errorf("id: %q: want letters, digits, '-', '_' and '.', beginning with a letter or digit, at most 200 bytes", c.ID)
+	}
+	return nil
+}
+
+// validateURL checks the URL and moves credentials out of it.
+func (c *Check) validateURL() error {
+	if c.URL == "" {
+		return errors.New("url: is missing; want such as https://shop.example.org/health")
+	}
+	shown := hideInURLs(c.URL)
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err // without the URL, which may hold a password
+		}
+		return fmt.Errorf("url: %q: %v; want such as https://shop.example.org/health", shown, err)
+	}
+	port, perr := strconv.Atoi(u.Port())
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("url: %q: want a URL that begins with http:// or https://", shown)
+	case u.Hostname() == "":
+		return fmt.Errorf("url: %q has no host; want such as https://shop.example.org/health", shown)
+	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > 127 }):
+		return fmt.Errorf("url: host %q: want its ASCII form, which begins with xn--", u.Hostname())
+	case u.Port() != "" && (perr != nil || port < 1 || port > 65535):
+		return fmt.Errorf("url: port %q: want a number from 1 to 65535", u.Port())
+	}
+	if u.User != nil {
+		if c.BasicAuth.Username != "" || c.BearerToken != "" || c.BearerFile != "" {
+			return fmt.Errorf("url: %q holds a user, and basic_auth or bearer_token is set too; keep one", shown)
+		}
+		c.BasicAuth.Username = u.User.Username()
+		c.BasicAuth.Password, _ = u.User.Password()
+		u.User = nil
+		c.URL = u.String()
+	}
+	return nil
+}
+
+func (c *Check) validateTimes() error {
+	if c.Interval == 0 {
+		c.Interval = 30 * time.Second
+	}
+	if c.Interval < time.Second {
+		return fmt.Errorf("interval: %s: want 1s or more", c.Interval)
+	}
+	if c.Timeout == 0 {
+		c.Timeout = min(10*time.Second, c.Interval)
+	}
+	if c.Timeout < time.Millisecond || c.Timeout > c.Interval {
+		return fmt.Errorf("timeout: %s: want from 1ms to the interval, %s", c.Timeout, c.Interval)
+	}
+	return nil
+}
+
+func (c *Check) validateRequest() error {
+	if c.Method == "" {
+		c.Method = http.MethodGet
+	}
+	c.Method = strings.ToUpper(c.Method)
+	if !token.MatchString(c.Method) || c.Method == http.MethodConnect {
+		return fmt.Errorf("method: %q: want a word such as GET, HEAD or POST", c.Method)
+	}
+	seen := map[string]string{}
+	for _, name := range sortedKeys(c.Headers) {
+		key := http.CanonicalHeaderKey(name)
+		switch why, own := ownHeaders[key], seen[key]; {
+		case !token.MatchString(name):
+			return fmt.Errorf("headers: name %q: want letters, digits and dashes", name)
+		case strings.ContainsFunc(c.Headers[name], func(r rune) bool { return r < ' ' && r != '\t' || r == 127 }):
+			return fmt.Errorf("headers: the value of %s holds a line break or control character; want plain text", name)
+		case why != "":
+			return fmt.Errorf("headers: %s cannot be set: %s", name, why)
+		case own != "":
+			return fmt.Errorf("headers: %s and %s are the same header; keep one", own, name)
+		}
+		seen[key] = name
+	}
+	if c.MaxRedirects == 0 {
+		c.MaxRedirects = 10
+	}
+	if c.MaxRedirects < 0 || c.MaxRedirects > 100 {
+		return fmt.Errorf("max_redirects: %d: want from 1 to 100; follow_redirects: false follows none", c.MaxRedirects)
+	}
+	if c.MaxBodyBytes == 0 {
+		c.MaxBodyBytes = 1 << 20
+	}
+	if c.MaxBodyBytes < 0 || c.MaxBodyBytes > 1<<30 {
+		return fmt.Errorf("max_body_bytes: %d: want from 1 to 1073741824 (1 GiB)", c.MaxBodyBytes)
+	}
+	b := c.BasicAuth
+	switch {
+	case b.Username == "" && (b.Password != "" || b.PasswordFile != ""):
+		return errors.New("basic_auth.username: is missing; a password needs a user")
+	case b.Password != "" && b.PasswordFile != "":
+		return errors.New("basic_auth.password: is set beside basic_auth.password_file; keep one")
+	case c.BearerToken != "" && c.BearerFile != "":
+		return errors.New("bearer_token: is set beside bearer_token_file; keep one")
+	case b.Username != "" && (c.BearerToken != "" || c.BearerFile != ""):
+		return errors.New("bearer_token: is set beside basic_auth; a request has one Authorization header, keep one")
+	case c.header("Authorization") != "" && (b.Username != "" || c.BearerToken != "" || c.BearerFile != ""):
+		return errors.New("headers: Authorization is set beside basic_auth or bearer_token; keep one")
+	}
+	return nil
+}
+
+func (c *Check) validateNetwork() error {
+	if c.IPVersion == "" {
+		c.IPVersion = "any"
+	}
+	if _, known := ipNetworks[c.IPVersion]; !known {
+		return fmt.Errorf("ip_version: %q: want any, 4, 6, prefer4 or prefer6", c.IPVersion)
+	}
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if v := map[bool]string{true: "4", false: "6"}[a.Unmap().Is4()]; (c.IPVersion == "4" || c.IPVersion == "6") && c.IPVersion != v {
+			return fmt.Errorf("ip_version: %q: the url has the IPv%s address %s; want %s, or a name in the url", c.IPVersion, v, a, v)
+		}
+	}
+	if c.Resolver != "" {
+		host, port, err := net.SplitHostPort(c.Resolver)
+		n, perr := strconv.Atoi(port)
+		if _, aerr := netip.ParseAddr(host); err != nil || aerr != nil || perr != nil || n < 1 || n > 65535 {
+			return fmt.Errorf("resolver: %q: want the address of a DNS server, such as 10.0.0.2:53", c.Resolver)
+		}
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		return fmt.Errorf("tls.cert_file: %q and tls.key_file: %q go together; want both or none", c.TLS.CertFile, c.TLS.KeyFile)
+	}
+	return nil
+}
+
+func (c *Check) validateExpect() error {
+	e := c.Expect
+	if err := e.Status.validate(); err != nil {
+		return fmt.Errorf("expect.status: %w", err)
+	}
+	if _, err := regexp.Compile(e.BodyRegex); err != nil {
+		return fmt.Errorf("expect.body_regex: %q: want a regular expression (RE2): %w", e.BodyRegex, err)
+	}
+	for _, name := range sortedKeys(e.Headers) {
+		if !token.MatchString(name) {
+			return fmt.Errorf("expect.headers: name %q: want letters, digits and dashes", name)
+		}
+		if _, err := regexp.Compile(e.Headers[name]); err != nil {
+			return fmt.Errorf("expect.headers: %s: %q: want a regular expression (RE2): %w", name, e.Headers[name], err)
+		}
+	}
+	if e.MaxSeconds < 0 || e.MaxSeconds != e.MaxSeconds {
+		return fmt.Errorf("expect.max_seconds: %g: want a number above 0", e.MaxSeconds)
+	}
+	if e.CertificateDays < 0 {
+		return fmt.Errorf("expect.certificate_days: %d: want a number of days above 0", e.CertificateDays)
+	}
+	if c.Method == http.MethodHead && (e.BodyContains != "" || e.BodyRegex != "") {
+		return errors.New("expect.body_contains and expect.body_regex: a HEAD reply has no body; want method GET")
+	}
+	return nil
+}
+
+func (c *Check) validateLabels() error {
+	for _, name := range sortedKeys(c.Labels) {
+		switch {
+		case !labelName.MatchString(name) || strings.HasPrefix(name, "__"):
+			return fmt.Errorf("labels: name %q: want letters, digits and '_', not beginning with a digit or '__'", name)
+		case ownLabels[name]:
+			return fmt.Errorf("labels: %q is set by the check itself; want another name", name)
+		case !utf8.ValidString(c.Labels[name]):
+			return fmt.Errorf("labels: %s: %q: want valid UTF-8", name, c.Labels[name])
+		}
+	}
+	return nil
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
