@@ -18,6 +18,7 @@ const module = "github.com/vedette-sre/vedette/"
 // why.
 var mayImport = map[string][]string{
 	"cmd/vedette":           {"internal/app"},
+	"e2e":                   {}, // tests beside real peers
 	"e2e/bench":             {}, // drives whole processes from outside
 	"internal/record":       {},
 	"internal/probe":        {"internal/record"},

@@ -59,8 +59,11 @@ func processRegistry(v web.Version) *prometheus.Registry {
 	return reg
 }
 
+// prometheusBuild answers /api/v1/status/buildinfo. Grafana and others read the
+// Prometheus version there to learn which calls they may make, so it names the
+// version whose API this is, with ours behind the plus.
 func prometheusBuild(v web.Version) api.PrometheusVersion {
-	return api.PrometheusVersion{Version: v.Version, Revision: v.Revision, Branch: "vedette", BuildDate: v.BuildTime, GoVersion: v.Go}
+	return api.PrometheusVersion{Version: "3.12.0+vedette." + v.Version, Revision: v.Revision, Branch: "vedette", BuildDate: v.BuildTime, GoVersion: v.Go}
 }
 
 // flagsMap is what /api/v1/status/flags shows: the settings that correspond to
