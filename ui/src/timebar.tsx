@@ -76,7 +76,7 @@ export function TimeBar({ present }: { present: boolean }) {
       >
         {zoneName()}
       </button>
-      <button class={isPaused ? 'livemode is-paused' : 'livemode'} aria-pressed={!isPaused} onClick={toggle} title={isPaused ? 'Paused; go on (p)' : 'Live; pause (p)'}>
+      <button class={isPaused ? 'livemode is-paused' : 'livemode'} onClick={toggle} title={isPaused ? 'Paused; go on (p)' : 'Live; pause (p)'}>
         {isPaused ? 'Paused' : live.value.mode === 'polling' ? 'Live, each 10 s' : live.value.mode === 'stale' ? 'Stale' : 'Live'}
       </button>
       {open && <RangePicker close={() => (timeOpen.value = false)} present={present} />}
@@ -94,7 +94,7 @@ function RangePicker({ close, present }: { close: () => void; present: boolean }
   useKeys({ Escape: close });
   useEffect(() => {
     const before = document.activeElement as HTMLElement | null;
-    ref.current?.querySelector<HTMLElement>('[aria-pressed=true], button')?.focus();
+    (ref.current?.querySelector<HTMLElement>('[aria-pressed=true]') ?? ref.current?.querySelector<HTMLElement>('button'))?.focus();
     return () => before?.focus?.();
   }, []);
   const pick = (rel: string) => {
@@ -127,7 +127,7 @@ function RangePicker({ close, present }: { close: () => void; present: boolean }
           const a = fromField(from);
           const b = fromField(to);
           if (!(a < b)) {
-            setWrong('The start must lie before the end.');
+            setWrong(Number.isNaN(a) || Number.isNaN(b) ? 'Write a time as 2026-01-31 18:04 or 2026-01-31 18:04:10.' : 'The start must lie before the end.');
             return;
           }
           setParams({ from: String(a), to: String(b), range: '' });
@@ -136,11 +136,11 @@ function RangePicker({ close, present }: { close: () => void; present: boolean }
       >
         <label>
           From, {zoneName()}
-          <input type="datetime-local" step="1" value={from} onInput={(e) => setFrom(e.currentTarget.value)} />
+          <input class="num" placeholder="2026-01-31 18:04" value={from} onInput={(e) => setFrom(e.currentTarget.value)} />
         </label>
         <label>
           To, {zoneName()}
-          <input type="datetime-local" step="1" value={to} onInput={(e) => setTo(e.currentTarget.value)} />
+          <input class="num" placeholder="2026-01-31 19:04" value={to} onInput={(e) => setTo(e.currentTarget.value)} />
         </label>
         <button type="submit">Show this span</button>
       </form>

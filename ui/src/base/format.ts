@@ -34,6 +34,12 @@ export function bytes(n: number | null | undefined): string {
   return sig3(v) + ' ' + units[i];
 }
 
+/** Bytes a second. */
+export function byteRate(n: number | null | undefined): string {
+  const s = bytes(n);
+  return s === '–' ? s : s + '/s';
+}
+
 /** A short time: 312 µs, 31.2 ms, 3.12 s, 2 min 5 s. */
 export function seconds(s: number | null | undefined): string {
   if (s === null || s === undefined || Number.isNaN(s)) return '–';
@@ -103,7 +109,7 @@ export function byUnit(u: Unit): (n: number | null | undefined) => string {
     case 'bytes':
       return bytes;
     case 'perbyte':
-      return (n) => (n === null || n === undefined ? '–' : bytes(n) + '/s');
+      return byteRate;
     case 'percent':
       return percent;
     default:

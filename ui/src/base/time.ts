@@ -94,9 +94,9 @@ export function when(ms: number, now = Date.now()): string {
   return s.slice(0, 10) === stamp(now).slice(0, 10) ? s.slice(11) : s.slice(5);
 }
 
-/** Value of a datetime-local field, read in the shown zone; NaN when unreadable. */
+/** Seconds of a time such as 2026-01-31 18:04, read in the shown zone; NaN when unreadable. */
 export function fromField(s: string): number {
-  const m = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d))?/.exec(s);
+  const m = /^\s*(\d{4})-(\d\d?)-(\d\d?)[T ]+(\d\d?):(\d\d)(?::(\d\d))?\s*$/.exec(s);
   if (!m) return NaN;
   const [y, mo, d, h, mi, se] = m.slice(1).map((x) => Number(x ?? 0)) as [number, number, number, number, number, number];
   const ms = zone() === 'UTC' ? Date.UTC(y, mo - 1, d, h, mi, se) : new Date(y, mo - 1, d, h, mi, se).getTime();
@@ -104,7 +104,7 @@ export function fromField(s: string): number {
 }
 
 export function toField(sec: number): string {
-  return stamp(sec * 1000).replace(' ', 'T');
+  return stamp(sec * 1000);
 }
 
 /** Ticks every five seconds while the page is visible; ages are read from it. */

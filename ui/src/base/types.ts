@@ -37,23 +37,23 @@ export interface Service {
   cpu: number | null;
   memory: number | null;
   alerts: number;
-  spark?: { times: number[]; rps?: (number | null)[] | null; p99?: (number | null)[] | null } | null;
+  spark?: { times: number[] | null; rps?: (number | null)[] | null; p99?: (number | null)[] | null } | null;
   note: string;
 }
 
 export interface Host {
   name: string;
-  cpu: number;
-  memory: number;
-  memory_bytes: number;
-  memory_total: number;
-  disk: number;
-  disk_free: number;
-  net_rx: number;
-  net_tx: number;
-  load1: number;
+  cpu: number | null;
+  memory: number | null;
+  memory_bytes: number | null;
+  memory_total: number | null;
+  disk: number | null;
+  disk_free: number | null;
+  net_rx: number | null;
+  net_tx: number | null;
+  load1: number | null;
   uptime_seconds: number;
-  spark?: { times: number[]; cpu?: (number | null)[]; memory?: (number | null)[]; net_rx?: (number | null)[]; net_tx?: (number | null)[] } | null;
+  spark?: { times: number[] | null; cpu?: (number | null)[]; memory?: (number | null)[]; net_rx?: (number | null)[]; net_tx?: (number | null)[] } | null;
 }
 
 export interface Now {
@@ -64,8 +64,8 @@ export interface Now {
   services: Service[] | null;
   checks: { total: number; up: number; down: number; unknown: number };
   host: Host | null;
-  self: { cpu: number; memory: number; goroutines: number; series: number; samples_per_second: number; uptime_seconds: number };
-  arrived: { scrape: number; remote_write: number; otlp: number };
+  self: { cpu: number | null; memory: number; goroutines: number; series: number; samples_per_second: number | null; uptime_seconds: number };
+  arrived: Record<string, number> | null; // samples since the start by protocol
 }
 
 export const phases = ['resolve', 'connect', 'tls', 'processing', 'transfer'] as const;
@@ -138,7 +138,7 @@ export interface Itself {
   process: { version: string; revision: string; build_time: string; go: string; started_at: string; uptime_seconds: number; rss: number; heap: number; cpu_seconds: number; cpu_percent: number; goroutines: number; pid: number };
   config: { path: string; loaded_at: string; ok: boolean; error: string; not_served: { section: string; reason: string }[] | null };
   storage: { series: number; chunks: number; wal_bytes: number; blocks_bytes: number; blocks: number; oldest: string | null; newest: string | null; retention: string | number; size_limit: number; disk_free: number; disk_total: number; full_in_days: number | null; out_of_order_window: string | number };
-  ingestion: { protocol: string; requests: number; samples: number; samples_per_second: number; rejected: { reason: string; count: number }[] | null }[] | null;
+  ingestion: { protocol: string; requests: number; samples: number; samples_per_second: number | null; rejected: { reason: string; count: number }[] | null }[] | null;
   limits: { name: string; what: string; value: number | string; hits: number }[] | null;
   rules: { groups: number; rules: number; failing: number; last_evaluation_seconds: number; slowest: { group: string; file: string; seconds: number }[] | null };
   outbox: { pending: number; failed: number; oldest_pending_seconds: number };

@@ -42,7 +42,7 @@ export default function AlertsScreen() {
     ['alerts'],
   );
   const outbox = useResource<Outbox>('outbox', (s) => getJSON<Outbox>('/api/v1/outbox?limit=200', s), ['outbox', 'alerts']);
-  return <Loaded res={res} what="The alerts">{(d) => <View d={d} tab={tab} reload={res.reload} outbox={outbox} />}</Loaded>;
+  return <Loaded screen res={res} what="The alerts">{(d) => <View d={d} tab={tab} reload={res.reload} outbox={outbox} />}</Loaded>;
 }
 
 function View({ d, tab, reload, outbox }: { d: All; tab: string; reload: () => void; outbox: Resource<Outbox> }) {
@@ -139,6 +139,7 @@ function AlertList({ all, rules, silence }: { all: Alert[]; rules: number; silen
       </div>
       <Table
         name="main"
+        stack
         label="Alerts, worst first"
         rows={rows}
         keyOf={(a) => shortKey(a.key)}
@@ -164,10 +165,10 @@ function AlertList({ all, rules, silence }: { all: Alert[]; rules: number; silen
             ),
           },
           { id: 'summary', head: 'Summary', cls: 'why', cell: (a) => a.annotations.summary ?? a.annotations.description ?? a.annotations.message ?? <Labels of={a.labels} skip={['alertname', 'severity']} /> },
-          { id: 'labels', head: 'Labels', cls: 'note', cell: (a) => <Labels of={a.labels} skip={['alertname', 'severity']} /> },
-          { id: 'since', head: 'Since', unit: zoneName(), num: true, by: (a) => Date.parse(a.since), cell: (a) => <At t={a.since} /> },
-          { id: 'for', head: 'For', num: true, by: (a) => -Date.parse(a.since), cell: (a) => <Ago t={a.since} /> },
-          { id: 'value', head: 'Value', num: true, cell: (a) => (a.value ? count(Number(a.value)) : <span class="faint">–</span>) },
+          { id: 'labels', head: 'Labels', cls: 'note hide-narrow', cell: (a) => <Labels of={a.labels} skip={['alertname', 'severity']} /> },
+          { id: 'since', head: 'Since', unit: zoneName(), num: true, cls: 'hide-narrow', by: (a) => Date.parse(a.since), cell: (a) => <At t={a.since} /> },
+          { id: 'for', head: 'For', num: true, cls: 'end', by: (a) => -Date.parse(a.since), cell: (a) => <Ago t={a.since} /> },
+          { id: 'value', head: 'Value', num: true, cls: 'hide-narrow', cell: (a) => (a.value ? count(Number(a.value)) : <span class="faint">–</span>) },
           {
             id: 'act',
             head: <span class="sr">Silence</span>,

@@ -18,7 +18,7 @@ export default function ChecksScreen() {
   const id = r.path[1];
   if (id) {
     return (
-      <Loaded res={res} what="The check">
+      <Loaded screen res={res} what="The check">
         {(all) => {
           const c = all.find((x) => x.id === id);
           return c ? (
@@ -35,7 +35,7 @@ export default function ChecksScreen() {
       </Loaded>
     );
   }
-  return <Loaded res={res} what="The checks">{(all) => <List all={all} reload={res.reload} />}</Loaded>;
+  return <Loaded screen res={res} what="The checks">{(all) => <List all={all} reload={res.reload} />}</Loaded>;
 }
 
 const rank = { down: 0, unknown: 1, up: 2 };
@@ -158,7 +158,7 @@ function Empty() {
     <>
       <Sentence text="No check is set up." />
       <p class="soft">Here each check would stand with its state, its last 60 runs and the five phases of the last one.</p>
-      <Snippet title="A first check" text={`# vedette.yml\nchecks:\n  - name: front page\n    target: https://${location.hostname}/\n    interval: 30s`}>
+      <Snippet title="A first check" text={`# vedette.yml\nchecks:\n  - name: front page\n    url: https://${location.hostname}/\n    interval: 30s`}>
         Vedette takes the change when the file is saved.
       </Snippet>
     </>

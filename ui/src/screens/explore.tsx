@@ -24,11 +24,17 @@ export default function Explore() {
   const r = useSignal(route);
   const asked = r.params.getAll('q');
   const [draft, setDraft] = useState<string[]>(asked.length ? asked : ['']);
+  // The editors keep their own text; a new version puts the draft into them.
+  const [version, setVersion] = useState(0);
+  const replace = (list: string[]) => {
+    setDraft(list);
+    setVersion((n) => n + 1);
+  };
   const seen = useRef(asked.join('\n'));
   useEffect(() => {
     if (asked.join('\n') !== seen.current) {
       seen.current = asked.join('\n');
-      setDraft(asked.length ? asked : ['']);
+      replace(asked.length ? asked : ['']);
     }
   }, [asked.join('\n')]);
 
@@ -62,6 +68,7 @@ export default function Explore() {
             {draft.length > 1 && <span class="query-letter">{letters[i] ?? i}</span>}
             <QueryField
               text={q}
+              version={version}
               label={`Query ${letters[i] ?? i + 1}`}
               onChange={(t) => setDraft((d) => d.map((x, j) => (j === i ? t : x)))}
               onRun={() => run(now.current)}
@@ -73,7 +80,7 @@ export default function Explore() {
                 aria-label={`Remove query ${letters[i]}`}
                 onClick={() => {
                   const left = draft.filter((_, j) => j !== i);
-                  setDraft(left);
+                  replace(left);
                   run(left);
                 }}
               >
@@ -231,7 +238,7 @@ function Headline({ answer, queries, busy, instant }: { answer: Answer | null; q
 }
 
 /** The editor takes a moment to load; until then a plain field takes the words. */
-function QueryField({ text, label, onChange: changed, onRun }: { text: string; label: string; onChange: (t: string) => void; onRun: () => void }) {
+function QueryField({ text, version, label, onChange: changed, onRun }: { text: string; version: number; label: string; onChange: (t: string) => void; onRun: () => void }) {
   const box = useRef<HTMLDivElement>(null);
   const ed = useRef<Editor | null>(null);
   const [ready, setReady] = useState(false);
@@ -257,7 +264,7 @@ function QueryField({ text, label, onChange: changed, onRun }: { text: string; l
   }, []);
   useEffect(() => {
     ed.current?.set(text);
-  }, [text, ready]);
+  }, [version]);
   return (
     <div class="editor" ref={box}>
       {!ready && (
@@ -296,8 +303,9 @@ function Results({ answer, queries, instant }: { answer: Answer; queries: string
   const short = (x: Row) => {
     const rest: Record<string, string> = {};
     for (const [k, v] of Object.entries(x.metric)) if (!(k in shared)) rest[k] = v;
-    const s = seriesName(rest);
-    return (queries.length > 1 ? letters[x.query] + ' ' : '') + (s === '{}' ? (x.metric.__name__ ?? queries[x.query] ?? 'value') : s);
+    const { __name__: name = '', ...labels } = rest;
+    const s = [name, ...Object.keys(labels).sort().map((k) => `${k}=${labels[k]}`)].filter(Boolean).join(' ');
+    return (queries.length > 1 ? letters[x.query] + ' ' : '') + (s || x.metric.__name__ || queries[x.query] || 'value');
   };
   const names = useMemo(() => plotted.map(short), [plotted, shared]);
   const isolate = (x: Row) => {

@@ -13,7 +13,7 @@ export default function ItselfScreen() {
   const res = useResource('itself', (s) => getJSON<Itself>('/api/v1/itself', s), ['now', 'itself', 'config'], 5000);
   const targets = useResource('targets', (s) => prom<{ activeTargets: Target[] | null; droppedTargetCounts?: Record<string, number> | null }>('targets', { state: 'active' }, s).then((x) => x.data), ['now', 'itself', 'config'], 5000);
   return (
-    <Loaded res={res} what="The state of Vedette itself">
+    <Loaded screen res={res} what="The state of Vedette itself">
       {(d) => (
         <>
           <View d={d} targets={targets.data?.activeTargets ?? []} />
@@ -62,7 +62,7 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
   return (
     <>
       <Sentence state={bad[0] ? (bad.some((b) => b.state === 'page') ? 'page' : 'warning') : 'ok'} text={text} />
-      {d.config.error && <Problem what="Configuration:" error={d.config.error} />}
+      {d.config.error && <Problem state="warning" what="Configuration:" error={d.config.error} />}
       <div class="columns">
         <Section title="Process">
           <Facts

@@ -1,5 +1,5 @@
 import { getJSON, session } from '../base/api.ts';
-import { bytes, percent, plural, sig3, age } from '../base/format.ts';
+import { byteRate, bytes, percent, plural, sig3, age } from '../base/format.ts';
 import { useResource } from '../base/resource.ts';
 import { carry, go, href, route, setParams } from '../base/router.ts';
 import { useSignal } from '../base/signal.ts';
@@ -13,7 +13,7 @@ import { Table, type Column } from '../ui/table.tsx';
 
 export default function NowScreen() {
   const res = useResource('now', (s) => getJSON<Now>('/api/v1/now', s), ['now', 'alerts', 'checks']);
-  return <Loaded res={res} what="The present state">{(d) => <View d={d} />}</Loaded>;
+  return <Loaded screen res={res} what="The present state">{(d) => <View d={d} />}</Loaded>;
 }
 
 const ms = (s: number | null) => (s === null ? <span class="faint">–</span> : sig3(s * 1000));
@@ -55,11 +55,16 @@ function columns(): Column<Service>[] {
   ];
 }
 
+/** Samples that came in since the start by a protocol, all its versions together. */
+function arrived(d: Now, protocol: string): number {
+  return Object.entries(d.arrived ?? {}).reduce((n, [k, v]) => (k.startsWith(protocol) ? n + v : n), 0);
+}
+
 function View({ d }: { d: Now }) {
   const r = useSignal(route);
   const services = d.services ?? [];
   const breaches = d.breaches ?? [];
-  const alone = services.every((s) => s.kind === 'self') && (!d.arrived.remote_write && !d.arrived.otlp);
+  const alone = services.every((s) => s.kind === 'self') && !arrived(d, 'remote_write') && !arrived(d, 'otlp') && !arrived(d, 'scrape');
   const chosen = services.find((s) => s.name === r.params.get('service'));
   return (
     <div class={chosen ? 'split' : ''}>
@@ -69,6 +74,7 @@ function View({ d }: { d: Now }) {
           <Section title="Breaches" note={`worst first, since in ${zoneName()}`}>
             <Table
               name="breach"
+              stack
               label="Breaches, worst first"
               rows={breaches}
               keyOf={(b) => `${b.severity} ${b.kind} ${b.name} ${b.link}`}
@@ -89,9 +95,9 @@ function View({ d }: { d: Now }) {
                   ),
                 },
                 { id: 'text', head: 'Why', cls: 'why', cell: (b) => b.text },
-                { id: 'kind', head: 'Kind', cell: (b) => <span class="soft">{b.kind}</span> },
-                { id: 'since', head: 'Since', num: true, cell: (b) => <At t={b.since} /> },
-                { id: 'for', head: 'For', num: true, cell: (b) => <Ago t={b.since} /> },
+                { id: 'kind', head: 'Kind', cls: 'hide-narrow', cell: (b) => <span class="soft">{b.kind}</span> },
+                { id: 'since', head: 'Since', num: true, cls: 'hide-narrow', cell: (b) => <At t={b.since} /> },
+                { id: 'for', head: 'For', num: true, cls: 'end', cell: (b) => <Ago t={b.since} /> },
               ]}
             />
           </Section>
@@ -139,8 +145,8 @@ function Strips({ d }: { d: Now }) {
               ['CPU', <Gauge text={percent(h.cpu)} values={h.spark?.cpu} max={1} />],
               ['memory', <Gauge text={percent(h.memory)} values={h.spark?.memory} max={1} />, `${bytes(h.memory_bytes)} of ${bytes(h.memory_total)}`],
               ['disk', `${percent(h.disk)}, ${bytes(h.disk_free)} free`],
-              ['received', <Gauge text={bytes(h.net_rx) + '/s'} values={h.spark?.net_rx} />],
-              ['sent', <Gauge text={bytes(h.net_tx) + '/s'} values={h.spark?.net_tx} />],
+              ['received', <Gauge text={byteRate(h.net_rx)} values={h.spark?.net_rx} />],
+              ['sent', <Gauge text={byteRate(h.net_tx)} values={h.spark?.net_tx} />],
               ['load, 1 min', sig3(h.load1)],
               ['running for', age(h.uptime_seconds)],
             ]}
@@ -150,10 +156,10 @@ function Strips({ d }: { d: Now }) {
       <Section title="Vedette itself" note={<a href={href(['itself'])}>more</a>}>
         <Facts
           of={[
-            ['CPU', `${sig3(d.self.cpu)} cores`],
+            ['CPU', d.self.cpu === null ? '–' : `${sig3(d.self.cpu)} cores`],
             ['memory', bytes(d.self.memory)],
             ['series', d.self.series.toLocaleString('en-GB')],
-            ['samples', `${sig3(d.self.samples_per_second)} /s`],
+            ['samples', d.self.samples_per_second === null ? '–' : `${sig3(d.self.samples_per_second)} /s`],
             ['goroutines', d.self.goroutines.toLocaleString('en-GB')],
             ['running for', age(d.self.uptime_seconds)],
           ]}
@@ -280,22 +286,22 @@ function Teach({ d }: { d: Now }) {
           title="A Prometheus that you have"
           text={`# prometheus.yml of your Prometheus\nremote_write:\n  - url: ${origin}/api/v1/write${cred}`}
         >
-          Remote write 1.0 or 2.0: {got(d.arrived.remote_write)}.
+          Remote write 1.0 or 2.0: {got(arrived(d, 'remote_write'))}.
         </Snippet>
         <Snippet
           title="Scrape a service"
           text={`# vedette.yml\nprometheus: prometheus.yml\n\n# prometheus.yml, unchanged from what you may have\nscrape_configs:\n  - job_name: shop\n    static_configs:\n      - targets: [${location.hostname}:8080]`}
         >
-          Start with <code>vedette run --config vedette.yml</code>. Scraped, itself included: {got(d.arrived.scrape)}.
+          Start with <code>vedette run --config vedette.yml</code>. Scraped: {got(arrived(d, 'scrape'))}.
         </Snippet>
-        <Snippet title="Check an address" text={`# vedette.yml\nchecks:\n  - name: front page\n    target: https://${location.hostname}/\n    interval: 30s`}>
+        <Snippet title="Check an address" text={`# vedette.yml\nchecks:\n  - name: front page\n    url: https://${location.hostname}/\n    interval: 30s`}>
           Every phase is timed, from looking up the name to the last byte. {plural(d.checks.total, 'check')} so far.
         </Snippet>
         <Snippet
           title="OpenTelemetry"
           text={`export OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/protobuf\nexport OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=${origin}/api/v1/otlp/v1/metrics${auth ? '\nexport OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer%20YOUR-TOKEN"' : ''}`}
         >
-          OTLP metrics: {got(d.arrived.otlp)}.
+          OTLP metrics: {got(arrived(d, 'otlp'))}.
         </Snippet>
       </div>
     </Section>

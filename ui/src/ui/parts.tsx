@@ -35,10 +35,10 @@ export function Section({ title, note, actions, children, id }: { title: string;
 }
 
 /** An error as a sentence with the way on. */
-export function Problem({ error, reload, what }: { error: unknown; reload?: () => void; what?: string }) {
+export function Problem({ error, reload, what, state = 'unknown' }: { error: unknown; reload?: () => void; what?: string; state?: 'unknown' | 'warning' }) {
   return (
-    <div class="problem" role="alert">
-      <Shape state="unknown" />
+    <div class={`problem is-${state}`} role="alert">
+      <Shape state={state} />
       <div>
         {what && <strong>{what} </strong>}
         {sentence(error)}
@@ -56,8 +56,16 @@ export function Problem({ error, reload, what }: { error: unknown; reload?: () =
 }
 
 /** Loading, failure, stale data or data: the four states of everything shown. */
-export function Loaded<T>({ res, what, children }: { res: Resource<T>; what: string; children: (data: T) => ComponentChildren }) {
+export function Loaded<T>({ res, what, screen, children }: { res: Resource<T>; what: string; screen?: boolean; children: (data: T) => ComponentChildren }) {
   if (res.data === undefined) {
+    if (res.error && screen) {
+      return (
+        <>
+          <Sentence state="unknown" text={`${what} could not be loaded.`} />
+          <Problem error={res.error} reload={res.reload} />
+        </>
+      );
+    }
     if (res.error) return <Problem error={res.error} reload={res.reload} what={`${what} could not be loaded.`} />;
     return <Waiting what={what} />;
   }

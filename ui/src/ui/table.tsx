@@ -34,6 +34,8 @@ interface Props<T> {
   hover?: (row: T | null) => void;
   tall?: boolean;
   plain?: boolean;
+  /** Where the window is narrow a row becomes two lines instead of being scrolled. */
+  stack?: boolean;
 }
 
 /** Sorts by a column; text before numbers never mixes, absent values go last. */
@@ -117,7 +119,7 @@ export function Table<T>(p: Props<T>) {
 
   if (!p.rows.length && p.empty) return <div class="empty">{p.empty}</div>;
   return (
-    <div class={p.plain ? 'table-wrap plain' : 'table-wrap'}>
+    <div class={`table-wrap${p.plain ? ' plain' : ''}${p.stack ? ' stack' : ''}`}>
       {moved && (
         <div class="moved">
           The order has changed.{' '}

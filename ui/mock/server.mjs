@@ -1,0 +1,173 @@
+// The UI's test bed: serves the built page and fixture answers of the whole HTTP
+// surface, with faults to look at. No dependency, no state on disk.
+//
+//   node mock/server.mjs [--port 7676] [--scenario full|calm|empty|many|error|slow] [--login]
+//
+// The scenario can also be changed while it runs: GET /mock?scenario=empty&login=1&live=0
+import { createServer } from 'node:http';
+import { readFileSync, existsSync } from 'node:fs';
+import { dirname, extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createHash } from 'node:crypto';
+import * as fixtures from './fixtures.mjs';
+
+const args = process.argv.slice(2);
+const opt = (name, def) => {
+  const i = args.indexOf('--' + name);
+  return i < 0 ? def : (args[i + 1] ?? true);
+};
+const port = Number(opt('port', 7676));
+const state = { scenario: opt('scenario', 'full'), login: args.includes('--login'), signedIn: false, live: true, silences: fixtures.silences(), retried: new Set() };
+
+const dist = join(dirname(fileURLToPath(import.meta.url)), '../../internal/web/dist');
+const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8' };
+const streams = new Set();
+
+function json(res, body, code = 200, headers = {}) {
+  res.writeHead(code, { 'Content-Type': 'application/json', ...headers });
+  res.end(JSON.stringify(body));
+}
+const prom = (res, data, extra = {}) => json(res, { status: 'success', data, ...extra });
+const fail = (res, code, kind, error) => json(res, { status: 'error', error, kind }, code);
+
+function readBody(req) {
+  return new Promise((done) => {
+    let s = '';
+    req.on('data', (c) => (s += c));
+    req.on('end', () => done(s));
+  });
+}
+
+function file(req, res, path) {
+  const name = path === '/' ? 'index.html' : normalize(path).replace(/^\/+/, '');
+  const full = join(dist, name);
+  if (!full.startsWith(dist) || !existsSync(full)) return fail(res, 404, 'not_found', `there is nothing at ${path}`);
+  const gz = /gzip/.test(req.headers['accept-encoding'] ?? '') && existsSync(full + '.gz');
+  const body = readFileSync(gz ? full + '.gz' : full);
+  const etag = '"' + createHash('sha256').update(body).digest('hex').slice(0, 16) + '"';
+  const headers = {
+    'Content-Type': types[extname(name)] ?? 'text/plain; charset=utf-8',
+    'Content-Security-Policy': "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
+    'Cache-Control': 'no-cache',
+    ETag: etag,
+    ...(gz ? { 'Content-Encoding': 'gzip' } : {}),
+  };
+  if (req.headers['if-none-match'] === etag) {
+    res.writeHead(304, headers);
+    return res.end();
+  }
+  res.writeHead(200, headers);
+  res.end(body);
+}
+
+const server = createServer(async (req, res) => {
+  const url = new URL(req.url, 'http://x');
+  const p = url.pathname;
+  const body = req.method === 'GET' ? '' : await readBody(req);
+  const q = req.method === 'POST' && /x-www-form-urlencoded/.test(req.headers['content-type'] ?? '') ? new URLSearchParams(body) : url.searchParams;
+  const sc = state.scenario;
+
+  if (p === '/mock') {
+    if (q.has('scenario')) state.scenario = q.get('scenario');
+    if (q.has('login')) {
+      state.login = q.get('login') === '1';
+      state.signedIn = false;
+    }
+    if (q.has('live')) {
+      state.live = q.get('live') === '1';
+      if (!state.live) for (const s of streams) s.end();
+    }
+    state.silences = fixtures.silences();
+    state.retried = new Set();
+    return json(res, { scenario: state.scenario, login: state.login, live: state.live });
+  }
+  if (!p.startsWith('/api/')) return file(req, res, p);
+  if (sc === 'slow') await new Promise((r) => setTimeout(r, 1500));
+
+  if (p === '/api/v1/session') return json(res, fixtures.session(state));
+  if (p === '/api/v1/login') {
+    const b = JSON.parse(body || '{}');
+    if ((b.user === 'ada' && b.password === 'correct') || b.token === 'token') {
+      state.signedIn = true;
+      res.writeHead(204);
+      return res.end();
+    }
+    return fail(res, 401, 'unauthenticated', 'the user and the password do not go together');
+  }
+  if (state.login && !state.signedIn) return fail(res, 401, 'unauthenticated', 'sign in first');
+  if (state.login && req.method !== 'GET' && !/query|series|labels/.test(p) && req.headers['x-vedette-csrf'] !== 'mock-csrf') return fail(res, 403, 'forbidden', 'the X-Vedette-CSRF header is missing or wrong');
+  if (p === '/api/v1/logout') {
+    state.signedIn = false;
+    res.writeHead(204);
+    return res.end();
+  }
+  if (p === '/api/v1/live') {
+    if (!state.live) return fail(res, 503, 'unavailable', 'the stream is switched off');
+    res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache' });
+    res.write(': hello\n\n');
+    streams.add(res);
+    req.on('close', () => streams.delete(res));
+    return;
+  }
+  if (sc === 'error') return fail(res, 503, 'unavailable', 'open the store of tenant default: the disk is full; free some space and restart Vedette');
+
+  const tenant = req.headers['x-vedette-tenant'] ?? 'default';
+  if (p === '/api/v1/now') return json(res, fixtures.now(sc, tenant));
+  if (p === '/api/v1/checks') return json(res, { checks: fixtures.checks(sc) });
+  let m = /^\/api\/v1\/checks\/([^/]+)\/(runs|run)$/.exec(p);
+  if (m) {
+    const check = fixtures.checks(sc).find((c) => c.id === decodeURIComponent(m[1]));
+    if (!check) return fail(res, 404, 'not_found', `there is no check ${m[1]}`);
+    if (m[2] === 'run') return json(res, fixtures.run(check, Date.now(), check.state !== 'down', 7));
+    return json(res, { runs: fixtures.runs(check, Number(q.get('limit') ?? 100), q.get('failed') === '1', q.get('before')) });
+  }
+  if (p === '/api/v1/outbox') return json(res, fixtures.outbox(sc, state.retried));
+  m = /^\/api\/v1\/outbox\/([^/]+)\/retry$/.exec(p);
+  if (m) {
+    state.retried.add(decodeURIComponent(m[1]));
+    res.writeHead(204);
+    return res.end();
+  }
+  if (p === '/api/v1/itself') return json(res, fixtures.itself(sc));
+  if (p === '/api/v1/targets') return prom(res, { activeTargets: fixtures.targets(sc), droppedTargets: [], droppedTargetCounts: {} });
+  if (p === '/api/v1/rules') return prom(res, { groups: fixtures.rules(sc) });
+  if (p === '/api/v2/alerts') return json(res, fixtures.amAlerts(sc, state.silences));
+  if (p === '/api/v2/silences' && req.method === 'GET') return json(res, fixtures.shownSilences(sc, state.silences));
+  if (p === '/api/v2/silences') {
+    const s = JSON.parse(body);
+    if (!s.matchers?.length) return json(res, 'bad matchers: at least one matcher required', 400);
+    const id = 'silence-' + (state.silences.length + 1);
+    state.silences.unshift({ ...s, id, updatedAt: new Date().toISOString(), status: { state: 'active' } });
+    tell(['alerts', 'now']);
+    return json(res, { silenceID: id });
+  }
+  m = /^\/api\/v2\/silence\/([^/]+)$/.exec(p);
+  if (m && req.method === 'DELETE') {
+    for (const s of state.silences) if (s.id === decodeURIComponent(m[1])) Object.assign(s, { endsAt: new Date().toISOString(), status: { state: 'expired' } });
+    tell(['alerts', 'now']);
+    return json(res, {});
+  }
+  if (p === '/api/v1/query_range' || p === '/api/v1/query') {
+    const a = fixtures.query(p.endsWith('range'), q, sc);
+    return a.error ? json(res, { status: 'error', errorType: a.type, error: a.error }, 400) : prom(res, a.data, a.extra);
+  }
+  if (p === '/api/v1/label/__name__/values') return prom(res, sc === 'empty' ? fixtures.metricNames.filter((n) => /^(vedette|probe|up)/.test(n)) : fixtures.metricNames);
+  m = /^\/api\/v1\/label\/([^/]+)\/values$/.exec(p);
+  if (m) return prom(res, fixtures.labelValues(m[1]));
+  if (p === '/api/v1/labels') return prom(res, ['__name__', 'check', 'code', 'handler', 'instance', 'job', 'method', 'phase']);
+  if (p === '/api/v1/series') return prom(res, fixtures.metricNames.slice(0, 3).map((n) => ({ __name__: n, job: 'orders', instance: '127.0.0.1:8083' })));
+  if (p === '/api/v1/metadata') return prom(res, Object.fromEntries(fixtures.metricNames.map((n) => [n, [{ type: /_total$/.test(n) ? 'counter' : 'gauge', help: `What ${n} counts.`, unit: '' }]])));
+  if (p === '/api/v1/status/flags') return prom(res, {});
+  fail(res, 404, 'not_found', `there is nothing at ${p}`);
+});
+
+function tell(topics) {
+  for (const s of streams) s.write(`event: change\ndata: ${JSON.stringify({ topics })}\n\n`);
+}
+setInterval(() => tell(['now', 'checks']), 2000).unref();
+setInterval(() => tell(['alerts', 'outbox']), 5000).unref();
+setInterval(() => {
+  for (const s of streams) s.write(': heartbeat\n\n');
+}, 15000).unref();
+
+server.listen(port, '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/ scenario ${state.scenario}`));
