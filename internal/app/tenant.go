@@ -131,11 +131,13 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	})
 	if t.prober, err = probe.New(probe.Config{Location: "hub"}, func(ctx context.Context, c probe.Check, r record.CheckResult) {
 		t.runs.Add(r)
-		if t.board.Add(r) {
-			env.live.Changed(name, "now")
-		}
+		flipped := t.board.Add(r)
 		if err := t.writer.Put(ctx, "checks", "check "+c.ID, r.Start.Add(r.Duration), probe.Samples(c, r)); err != nil && ctx.Err() == nil {
 			t.log.Error("a check's samples were not stored", "check", c.Name, "err", err)
+		}
+		if flipped {
+			t.rules.Prompt()
+			env.live.Changed(name, "now")
 		}
 		env.live.Changed(name, "checks")
 	}, t.log.With("station", "probe")); err != nil {

@@ -41,7 +41,7 @@ type Options struct {
 // Rules evaluates rule files on their intervals.
 type Rules struct {
 	manager *rules.Manager
-	parser  parser.Parser
+	prompt  *prompter
 }
 
 // NewRules wires the rules; nothing is evaluated before Run.
@@ -49,7 +49,7 @@ func NewRules(ctx context.Context, o Options) *Rules {
 	if o.ResendDelay == 0 {
 		o.ResendDelay = time.Minute
 	}
-	return &Rules{parser: o.Parser, manager: rules.NewManager(&rules.ManagerOptions{
+	return &Rules{prompt: newPrompter(), manager: rules.NewManager(&rules.ManagerOptions{
 		NameValidationScheme: model.UTF8Validation,
 		ExternalURL:          o.URL,
 		QueryFunc:            o.Query,
@@ -93,7 +93,8 @@ func notify(o Options) rules.NotifyFunc {
 
 // Apply loads the rule files; on an error the rules in force stay.
 func (r *Rules) Apply(interval time.Duration, files []string, external labels.Labels, externalURL string) error {
-	if err := r.manager.Update(interval, files, external, externalURL, nil); err != nil {
+	defer r.prompt.hold()()
+	if err := r.manager.Update(interval, files, external, externalURL, r.prompt.iterate); err != nil {
 		return fmt.Errorf("load rule files: %w", err)
 	}
 	return nil
@@ -116,6 +117,10 @@ func (r *Rules) Run(ctx context.Context) error {
 	r.manager.Run()
 	return nil
 }
+
+// Prompt has the rules that look at checks evaluated at once: a check has
+// changed its state. It does not wait.
+func (r *Rules) Prompt() { r.prompt.flip() }
 
 // Manager serves the rules part of the HTTP API.
 func (r *Rules) Manager() *rules.Manager { return r.manager }
