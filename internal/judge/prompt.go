@@ -68,9 +68,12 @@ func (p *prompter) iterate(ctx context.Context, g *rules.Group, ts time.Time) {
 	if !readsChecks(g) {
 		return
 	}
-	end := time.NewTimer(time.Until(ts.Add(g.Interval())) - margin)
+	// Nothing may be evaluated at or after the next tick's timestamp: samples
+	// of that tick would then be out of order.
+	last := ts.Add(g.Interval() - margin)
+	end := time.NewTimer(time.Until(last))
 	defer end.Stop()
-	for !p.stopped.Load() {
+	for !p.stopped.Load() && time.Now().Before(last) {
 		wait := time.Hour
 		if due, ok := nextDue(g); ok {
 			wait = time.Until(due)
@@ -83,14 +86,22 @@ func (p *prompter) iterate(ctx context.Context, g *rules.Group, ts time.Time) {
 		case <-flipped:
 			due.Stop()
 			flipped, _ = p.channels()
-			rules.DefaultEvalIterationFunc(ctx, g, time.Now())
+			evaluateBefore(ctx, g, last)
 			continue
 		case <-due.C:
-			rules.DefaultEvalIterationFunc(ctx, g, time.Now())
+			evaluateBefore(ctx, g, last)
 			continue
 		}
 		due.Stop()
 		return
+	}
+}
+
+// evaluateBefore evaluates a group now, unless it is too late for that: a select
+// with several channels ready takes any of them.
+func evaluateBefore(ctx context.Context, g *rules.Group, last time.Time) {
+	if now := time.Now(); now.Before(last) {
+		rules.DefaultEvalIterationFunc(ctx, g, now)
 	}
 }
 
