@@ -93,6 +93,8 @@ func (r *run) connectFailure(addr string, waited time.Duration, err error) *fail
 		return &failure{"connect", "own_fault", fmt.Sprintf("this machine could not open a connection: %v", err)}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &failure{"connect", "refused", fmt.Sprintf("%s refused the connection: nothing listens there", addr)}
+	case (timedOut(err) || r.ctx.Err() != nil) && waited < r.Timeout/10:
+		return &failure{"connect", "connect_timeout", fmt.Sprintf("no time was left to connect to %s: finding its address took %s of the %s that a run may take", addr, short(r.Timeout-waited), r.Timeout)}
 	case timedOut(err), r.ctx.Err() != nil, errors.Is(err, syscall.ETIMEDOUT):
 		return &failure{"connect", "connect_timeout", fmt.Sprintf("%s did not take the connection within %s: the host is down, overloaded, or a firewall drops the packets", addr, short(waited))}
 	case wasReset(err):
