@@ -116,14 +116,17 @@ func TestShop(t *testing.T) {
 			}
 			return nil
 		})
-		_, body := get(t, p.url(p.Traffic)+"/counts")
-		var counts map[string]map[string]int64
-		if err := json.Unmarshal([]byte(body), &counts); err != nil {
-			t.Fatal(err)
-		}
-		if counts["northwind"]["200"] == 0 {
-			t.Errorf("the largest customer got no answer: %s", body)
-		}
+		eventually(t, "the largest customer gets answers", 20*time.Second, func() error {
+			_, body := get(t, p.url(p.Traffic)+"/counts")
+			var counts map[string]map[string]int64
+			if err := json.Unmarshal([]byte(body), &counts); err != nil {
+				return err
+			}
+			if counts["northwind"]["200"] == 0 {
+				return fmt.Errorf("counts are %s", body)
+			}
+			return nil
+		})
 		for _, c := range []struct {
 			port   int
 			series string
@@ -136,9 +139,12 @@ func TestShop(t *testing.T) {
 			{p.DNSMetrics, `dns_requests_total\{rcode="NOERROR"\}`},
 			{p.Pricing, `process_resident_memory_bytes`},
 		} {
-			if v := sample(t, p.url(c.port), c.series); v <= 0 {
-				t.Errorf("port %d, %s: got %v, want more than 0", c.port, c.series, v)
-			}
+			eventually(t, c.series, 20*time.Second, func() error {
+				if v := sample(t, p.url(c.port), c.series); v <= 0 {
+					return fmt.Errorf("port %d: got %v, want more than 0", c.port, v)
+				}
+				return nil
+			})
 		}
 		// The series of errors are there before the first error.
 		if _, text := get(t, p.url(p.Gateway)+"/metrics"); !strings.Contains(text, `http_requests_total{code="500",customer="tiny-anvil",method="POST",route="/orders"} 0`) {
