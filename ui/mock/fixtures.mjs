@@ -99,7 +99,7 @@ export function now(scenario, tenant = 'default') {
       })(),
     },
     self: { cpu: 0.014, memory: 7.2e7, goroutines: 184, series: scenario === 'empty' ? 912 : 48211, samples_per_second: scenario === 'empty' ? 61.2 : 3218, uptime_seconds: 4.1 * 3600 },
-    arrived: scenario === 'empty' ? { self: 1830 } : { scrape: 4.1e6, remote_write: 1.2e6, otlp: 81234 },
+    arrived: scenario === 'empty' ? { self: 1830, checks: 96 } : { self: 180211, scrape: 4.1e6, remote_write_v1: 1.2e6, otlp: 81234 },
   };
 }
 

@@ -5,6 +5,8 @@ import { match } from '../src/base/match.ts';
 import { buildHash, parseHash } from '../src/base/router.ts';
 import { autoStep, parseDuration, parseRange } from '../src/base/time.ts';
 import { joinInstant, joinRange } from '../src/screens/results.ts';
+import { alertSentence, joinAlerts, matcherText, parseMatcher } from '../src/screens/alertdata.ts';
+import { distinct, keepOrder } from '../src/ui/table.tsx';
 
 test('numbers have three significant digits', () => {
   const f = (n: number, want: string) => assert.equal(sig3(n), want);
@@ -98,4 +100,31 @@ test('instant answers of every type', () => {
   assert.equal(joinInstant([{ query: 0, data: { resultType: 'scalar', result: [1, '42'] } }]).rows[0]!.last, 42);
   assert.equal(joinInstant([{ query: 0, data: { resultType: 'string', result: [1, 'x'] } }]).text, 'x');
   assert.equal(joinInstant([{ query: 0, data: { resultType: 'vector', result: [{ metric: {}, value: [1, 'NaN'] }] } }]).rows[0]!.last, null);
+});
+
+test('rows keep their order and their keys apart', () => {
+  assert.deepEqual(keepOrder(['c', 'a', 'd', 'b'], ['a', 'b', 'c']), ['a', 'd', 'b', 'c']);
+  assert.deepEqual(keepOrder(['a', 'b'], []), ['a', 'b']);
+  assert.deepEqual(keepOrder(['b'], ['a', 'b']), ['b']);
+  assert.deepEqual(distinct(['a', 'b', 'a']), ['a', 'b', 'a #2']);
+});
+
+test('matchers read what they wrote', () => {
+  for (const m of [
+    { name: 'a', value: 'x "y" \\ z', isRegex: false, isEqual: true },
+    { name: 'job', value: 'a|b', isRegex: true, isEqual: false },
+  ]) assert.deepEqual(parseMatcher(matcherText(m)), m);
+  assert.deepEqual(parseMatcher('a = b'), { name: 'a', value: 'b', isRegex: false, isEqual: true });
+  assert.equal(parseMatcher('nothing'), null);
+});
+
+test('alerts of rules and of the Alertmanager API are one list', () => {
+  const rule = { type: 'alerting', name: 'Down', query: 'up == 0', health: 'ok', alerts: [{ labels: { alertname: 'Down', severity: 'page', job: 'a' }, annotations: {}, state: 'firing', activeAt: '2026-01-01T00:00:00Z', value: '0' }] };
+  const am = (labels: Record<string, string>, silencedBy: string[]) => ({ labels, annotations: {}, startsAt: '2026-01-01T00:00:10Z', endsAt: '', fingerprint: 'f', receivers: [{ name: 'hook' }], status: { state: 'active', silencedBy, inhibitedBy: [] } });
+  const list = joinAlerts([{ name: 'g', file: 'f', interval: 5, rules: [rule] }], [am({ alertname: 'Down', severity: 'page', job: 'a', region: 'eu' }, []), am({ alertname: 'Other' }, ['s'])]);
+  assert.equal(list.length, 2);
+  assert.deepEqual([list[0]!.state, list[0]!.receivers.join(), list[0]!.value], ['firing', 'hook', '0']);
+  assert.equal(list[1]!.state, 'silenced');
+  assert.deepEqual(alertSentence(list), { text: '1 alert fires: Down; 1 silenced or inhibited.', state: 'page' });
+  assert.equal(alertSentence([]).text, 'Nothing fires.');
 });

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 
 type Handler = (e: KeyboardEvent) => void | boolean;
 const layers: Record<string, Handler>[] = [];
@@ -10,7 +10,8 @@ const layers: Record<string, Handler>[] = [];
 export function useKeys(map: Record<string, Handler>) {
   const ref = useRef(map);
   ref.current = map;
-  useEffect(() => {
+  // Before the next paint: a key pressed at once must find its part.
+  useLayoutEffect(() => {
     const layer = new Proxy({} as Record<string, Handler>, { get: (_, k) => ref.current[k as string] });
     layers.push(layer);
     return () => {

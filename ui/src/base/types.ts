@@ -125,9 +125,10 @@ export interface Notification {
   group_key: string;
   group_labels: Record<string, string> | null;
   dedup_key: string;
+  reason?: string;
   firing: number;
   resolved: number;
-  alerts: { status: string; labels: Record<string, string>; annotations: Record<string, string>; starts_at: string; ends_at: string }[] | null;
+  alerts: { status: string; labels: Record<string, string>; annotations: Record<string, string>; starts_at: string; ends_at: string | null }[] | null;
   decided_at: string;
   next_attempt_at: string | null;
   finished_at: string | null;

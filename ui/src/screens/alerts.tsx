@@ -55,7 +55,8 @@ function View({ d, tab, reload, outbox }: { d: All; tab: string; reload: () => v
   const ruleCount = d.groups.reduce((n, g) => n + g.rules.length, 0);
   const sick = d.groups.some((g) => g.rules.some((x) => x.health === 'err'));
   const openKey = r.params.get('alert');
-  const open = openKey ? d.alerts.find((a) => shortKey(a.key) === openKey) : undefined;
+  // Links from elsewhere know an alert by its name only.
+  const open = openKey ? (d.alerts.find((a) => shortKey(a.key) === openKey) ?? d.alerts.find((a) => a.name === openKey)) : undefined;
   const at = (id: string) => withParams({ tab: id === 'alerts' ? '' : id, alert: '', sent: '', rule: '', sort: '' });
   const openRule = tab === 'rules' ? r.params.get('rule') : null;
   const sent = tab === 'outbox' ? outbox.data?.notifications?.find((n) => n.id === r.params.get('sent')) : undefined;
@@ -83,10 +84,10 @@ function View({ d, tab, reload, outbox }: { d: All; tab: string; reload: () => v
         ) : tab === 'rules' ? (
           <Rules groups={d.groups} />
         ) : (
-          <AlertList all={d.alerts} rules={ruleCount} silence={(a) => setSilencing(a.labels)} />
+          <AlertList all={d.alerts} rules={ruleCount} open={open} silence={(a) => setSilencing(a.labels)} />
         )}
       </div>
-      {tab === 'alerts' && open && <AlertPanel a={open} silences={d.silences} silence={() => setSilencing(open.labels)} />}
+      {tab === 'alerts' && open && <AlertPanel key={open.key} a={open} silences={d.silences} silence={() => setSilencing(open.labels)} />}
       {sent && <SentPanel n={sent} reload={outbox.reload} />}
       {found && <RulePanel rule={found.rule} group={found.group} />}
       {silencing && <SilenceForm labels={silencing} close={() => setSilencing(null)} done={reload} />}
@@ -103,7 +104,7 @@ function shortKey(key: string): string {
 
 const stateWord: Record<Alert['state'], string> = { firing: 'firing', pending: 'pending', silenced: 'silenced', inhibited: 'inhibited', muted: 'muted by time' };
 
-function AlertList({ all, rules, silence }: { all: Alert[]; rules: number; silence: (a: Alert) => void }) {
+function AlertList({ all, rules, open, silence }: { all: Alert[]; rules: number; open: Alert | undefined; silence: (a: Alert) => void }) {
   const r = useSignal(route);
   const find = (r.params.get('find') ?? '').toLowerCase();
   const name = r.params.get('name') ?? '';
@@ -144,7 +145,7 @@ function AlertList({ all, rules, silence }: { all: Alert[]; rules: number; silen
         rows={rows}
         keyOf={(a) => shortKey(a.key)}
         open={(a) => setParams({ alert: shortKey(a.key) })}
-        selected={r.params.get('alert') ?? ''}
+        selected={open ? shortKey(open.key) : ''}
         rowClass={(a) => {
           const s = signOf(a);
           return s === 'page' || s === 'warning' || s === 'unknown' ? `breach is-${s}` : a.state === 'firing' || a.state === 'pending' ? '' : 'dim';
@@ -529,7 +530,7 @@ function OutboxList({ o, reload }: { o: Outbox; reload: () => void }) {
   const rows = all.filter((n) => !status || n.status === status).sort((a, b) => Number(b.status === 'failed') - Number(a.status === 'failed') || Date.parse(b.decided_at) - Date.parse(a.decided_at));
   return (
     <>
-      <p class="soft">
+      <p class="soft lead">
         A notification is written down before it is sent, and tried again until it arrives. {Object.entries(o.counts ?? {})
           .filter(([, n]) => n)
           .sort(([a], [b]) => (outboxRank[a as Notification['status']] ?? 9) - (outboxRank[b as Notification['status']] ?? 9))
@@ -576,7 +577,7 @@ function OutboxList({ o, reload }: { o: Outbox; reload: () => void }) {
           { id: 'firing', head: 'Firing', num: true, by: (n) => n.firing, cell: (n) => n.firing },
           { id: 'resolved', head: 'Resolved', num: true, by: (n) => n.resolved, cell: (n) => n.resolved },
           { id: 'attempts', head: 'Attempts', num: true, by: (n) => n.attempts?.length ?? 0, cell: (n) => n.attempts?.length ?? 0 },
-          { id: 'took', head: 'Until there', num: true, by: (n) => (n.finished_at ? Date.parse(n.finished_at) - Date.parse(n.decided_at) : null), cell: (n) => (n.finished_at && n.status === 'delivered' ? seconds((Date.parse(n.finished_at) - Date.parse(n.decided_at)) / 1000) : <span class="faint">–</span>) },
+          { id: 'took', head: 'Arrived after', num: true, by: (n) => (n.finished_at ? Date.parse(n.finished_at) - Date.parse(n.decided_at) : null), cell: (n) => (n.finished_at && n.status === 'delivered' ? seconds((Date.parse(n.finished_at) - Date.parse(n.decided_at)) / 1000) : <span class="faint">–</span>) },
           { id: 'error', head: 'Last error', cls: 'note', cell: (n) => <span class="soft" title={lastError(n)}>{n.status === 'delivered' ? '' : lastError(n)}</span> },
           { id: 'next', head: 'Next try', num: true, by: (n) => (n.next_attempt_at ? Date.parse(n.next_attempt_at) : null), cell: (n) => (n.next_attempt_at && (n.status === 'pending' || n.status === 'sending') ? <At t={n.next_attempt_at} /> : <span class="faint">–</span>) },
           {
@@ -604,7 +605,7 @@ function SentPanel({ n, reload }: { n: Notification; reload: () => void }) {
   return (
     <Panel title={`${n.receiver}, ${n.status}`} close={() => setParams({ sent: '' })} back={n.id}>
       <p>
-        {plural(n.firing, 'alert')} firing, {n.resolved} resolved; decided <At t={n.decided_at} zone />.
+        {n.reason ? `${n.reason.charAt(0).toUpperCase()}${n.reason.slice(1)}: ` : ''}{plural(n.firing, 'alert')} firing, {n.resolved} resolved; decided <At t={n.decided_at} zone />.
       </p>
       {(n.status === 'failed' || n.status === 'pending') && (
         <p>

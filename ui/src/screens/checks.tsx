@@ -103,7 +103,6 @@ function List({ all, reload }: { all: Check[]; reload: () => void }) {
           { id: 'took', head: 'Took', unit: 'ms', num: true, by: (c) => c.last?.duration_seconds, cell: (c) => (c.last ? sig3(c.last.duration_seconds * 1000) : <span class="faint">–</span>) },
           { id: 'uptime', head: 'Uptime 24 h', unit: '%', num: true, by: (c) => c.uptime_24h, cell: (c) => uptime(c.uptime_24h) },
           { id: 'cert', head: 'Certificate', unit: 'days', num: true, title: 'Days until the first certificate of the chain ends', by: (c) => certDays(c.last), cell: (c) => <Cert c={c} /> },
-          { id: 'every', head: 'Every', unit: 's', num: true, by: (c) => c.interval_seconds, cell: (c) => sig3(c.interval_seconds) },
           { id: 'target', head: 'Target', cls: 'note', by: (c) => c.target, cell: (c) => <span class="mono soft" title={c.target}>{c.target}</span> },
           {
             id: 'run',

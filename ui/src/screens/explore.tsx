@@ -3,7 +3,7 @@ import { prom, sentence } from '../base/api.ts';
 import { byUnit, count, plural, seconds, seriesName, unitNames, type Unit } from '../base/format.ts';
 import { useKeys } from '../base/keys.ts';
 import { onChange, paused, refreshAll } from '../base/live.ts';
-import { href, route, setParams } from '../base/router.ts';
+import { href, route, setParams, withParams } from '../base/router.ts';
 import { useSignal } from '../base/signal.ts';
 import { autoStep, clock, currentRange, hms, parseDuration, rangeWords, stamp, zoneName } from '../base/time.ts';
 import type { Editor } from '../editor.ts';
@@ -22,7 +22,8 @@ const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ';
 
 export default function Explore() {
   const r = useSignal(route);
-  const asked = r.params.getAll('q');
+  // Alerts name their expression by expr, as Prometheus does.
+  const asked = [...r.params.getAll('q'), ...r.params.getAll('expr')];
   const [draft, setDraft] = useState<string[]>(asked.length ? asked : ['']);
   // The editors keep their own text; a new version puts the draft into them.
   const [version, setVersion] = useState(0);
@@ -46,7 +47,7 @@ export default function Explore() {
     const qs = list.map((q) => q.trim()).filter(Boolean);
     seen.current = qs.join('\n');
     if (qs.join('\n') === asked.join('\n')) refreshAll();
-    setParams({ q: qs, only: '' });
+    setParams({ q: qs, expr: '', only: '' });
   };
   const now = useRef(draft);
   now.current = draft;
@@ -318,11 +319,12 @@ function Results({ answer, queries, instant }: { answer: Answer; queries: string
   const crowd = plotted.length > 8;
   const onlyIdx = new Set([...only].map((k) => place.get(k)).filter((i): i is number => i !== undefined));
   const lit = hover ? place.get(hover) : undefined;
+  const colour = (x: Row, i: number) => (crowd ? (only.has(x.key) || hover === x.key || (i === 0 && !only.size && !hover) ? 'var(--accent-line)' : 'var(--crowd)') : colourOf(i, plotted.length));
   const lines = useMemo(
     () =>
       plotted.map((x, i) => ({
         name: names[i]!,
-        colour: crowd ? (only.has(x.key) || hover === x.key || (i === 0 && !only.size && !hover) ? 'var(--accent-line)' : 'var(--crowd)') : colourOf(i, plotted.length),
+        colour: colour(x, i),
         values: x.values,
         width: crowd && (hover === x.key || only.has(x.key)) ? 2 : undefined,
       })),
@@ -339,7 +341,7 @@ function Results({ answer, queries, instant }: { answer: Answer; queries: string
         const i = place.get(x.key);
         return (
           <button class="link series-name" data-open onClick={() => isolate(x)} aria-pressed={only.has(x.key)} title={only.has(x.key) ? 'Show the others again' : 'Show this alone'}>
-            {!instant && !twin.on && <span class="swatch" style={{ background: i === undefined ? 'transparent' : crowd ? (only.has(x.key) || hover === x.key ? 'var(--accent-line)' : 'var(--crowd)') : colourOf(i, plotted.length) }} />}
+            {!instant && !twin.on && <span class="swatch" style={{ background: i === undefined ? 'transparent' : colour(x, i) }} />}
             <SeriesText metric={x.metric} shared={shared} letter={queries.length > 1 ? letters[x.query] : ''} fallback={queries[x.query] ?? ''} />
           </button>
         );
@@ -347,9 +349,10 @@ function Results({ answer, queries, instant }: { answer: Answer; queries: string
     },
   ];
   const num = (id: string, head: string, get: (x: Row) => number | null): Column<Row> => ({ id, head, num: true, by: get, cell: (x) => (get(x) === null ? <span class="faint">–</span> : fmt(get(x))) });
-  if (instant) {
+  const numbers = answer.rows.length > histograms;
+  if (instant && numbers) {
     cols.push(num('last', 'Value', (x) => x.last));
-  } else {
+  } else if (numbers) {
     cols.push(num('last', 'Last', (x) => x.last), num('min', 'Min', (x) => x.min), num('avg', 'Avg', (x) => x.avg), num('max', 'Max', (x) => x.max));
     if (!twin.on) {
       cols.push({
@@ -394,7 +397,14 @@ function Results({ answer, queries, instant }: { answer: Answer; queries: string
       {answer.scalarText !== undefined && <p class="mono">{answer.scalarText}</p>}
       {!answer.rows.length && !answer.errors.length && answer.scalarText === undefined && (
         <div class="empty">
-          No series has a value here. The name may be misspelt, the labels may not occur together, or nothing came in during this span. <a href={href(['itself'])}>What arrives</a> stands on Itself; a longer range may help.
+          No series has a value here. The name may be misspelt, the labels may not occur together, or nothing came in during this span. <a href={href(['itself'])}>What arrives</a> stands on Itself; a longer range may help
+          {currentRange().relative ? (
+            '.'
+          ) : (
+            <>
+              : <a href={withParams({ from: '', to: '', range: '' })}>the last hour</a>.
+            </>
+          )}
         </div>
       )}
       {!instant && plotted.length > 0 && !twin.on && (
@@ -432,7 +442,7 @@ function Results({ answer, queries, instant }: { answer: Answer; queries: string
           title={instant ? 'Values' : 'Series'}
           note={Object.keys(shared).length > 0 && rows.length > 1 ? <span>all with <span class="mono">{seriesName(shared)}</span></span> : undefined}
           actions={
-            !instant ? (
+            !instant && numbers ? (
               <button class="small" onClick={twin.toggle} title="Chart or table (t)">
                 {twin.on ? 'Show chart' : 'Table of points'}
               </button>
@@ -464,7 +474,7 @@ function SeriesText({ metric, shared, letter, fallback }: { metric: Record<strin
   return (
     <span class="mono">
       {letter && <span class="query-letter">{letter}</span>}
-      {name || (!keys.length ? (metric.__name__ ?? fallback) : '')}
+      {(name || !keys.length) && <span class="series-metric">{name || (metric.__name__ ?? fallback)}</span>}
       {keys.map((k) => (
         <span class="label" key={k}>
           <span class="k">{k}=</span>

@@ -1,3 +1,4 @@
+import { useEffect } from 'preact/hooks';
 import { getJSON, prom } from '../base/api.ts';
 import { age, bytes, count, percent, plural, seconds, sig3 } from '../base/format.ts';
 import { useResource } from '../base/resource.ts';
@@ -10,14 +11,19 @@ import { Facts, Loaded, Problem, Section, Sentence } from '../ui/parts.tsx';
 import { Table } from '../ui/table.tsx';
 
 export default function ItselfScreen() {
+  const section = useSignal(route).params.get('section');
   const res = useResource('itself', (s) => getJSON<Itself>('/api/v1/itself', s), ['now', 'itself', 'config'], 5000);
   const targets = useResource('targets', (s) => prom<{ activeTargets: Target[] | null; droppedTargetCounts?: Record<string, number> | null }>('targets', { state: 'active' }, s).then((x) => x.data), ['now', 'itself', 'config'], 5000);
+  // A link may point at one section.
+  useEffect(() => {
+    if (section && res.data) document.getElementById(section)?.scrollIntoView({ block: 'start' });
+  }, [section, !res.data]);
   return (
     <Loaded screen res={res} what="The state of Vedette itself">
       {(d) => (
         <>
           <View d={d} targets={targets.data?.activeTargets ?? []} />
-          <Section title="Targets" note="what is scraped">
+          <Section title="Targets" id="targets" note="what is scraped">
             <Loaded res={targets} what="The targets">{(t) => <Targets all={t.activeTargets ?? []} />}</Loaded>
           </Section>
         </>
@@ -80,7 +86,7 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
             ]}
           />
         </Section>
-        <Section title="Storage" note={full}>
+        <Section title="Storage" id="storage" note={full}>
           <Facts
             of={[
               ['series', st.series.toLocaleString('en-GB')],
@@ -96,7 +102,7 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
             ]}
           />
         </Section>
-        <Section title="Configuration" note={d.config.path || 'none: built-in defaults'}>
+        <Section title="Configuration" id="config" note={d.config.path || 'none: built-in defaults'}>
           <Facts
             of={[
               ['loaded', <At t={d.config.loaded_at} zone />],
@@ -117,7 +123,7 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
             />
           )}
         </Section>
-        <Section title="Rules and telling" note={<a href={href(['alerts'], { tab: 'rules' })}>all rules</a>}>
+        <Section title="Rules and telling" id="rules" note={<a href={href(['alerts'], { tab: 'rules' })}>all rules</a>}>
           <Facts
             of={[
               ['rules', `${d.rules.rules} in ${plural(d.rules.groups, 'group')}`],
@@ -160,7 +166,7 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
           ]}
         />
       </Section>
-      <Section title="Limits" note={hits ? `${plural(hits, 'time')} a limit was hit` : 'none was hit'}>
+      <Section title="Limits" id="limits" note={hits ? `${plural(hits, 'time')} a limit was hit` : 'none was hit'}>
         <Table
           name="limits"
           label="Limits and how often they were hit"

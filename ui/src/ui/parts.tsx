@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { sentence } from '../base/api.ts';
 import { useKeys } from '../base/keys.ts';
 import type { Resource } from '../base/resource.ts';
@@ -146,8 +146,7 @@ export function Panel({ title, close, children, back }: { title: string; close: 
     if (back) requestAnimationFrame(() => document.querySelector<HTMLElement>(`[data-row="${CSS.escape(back)}"]`)?.focus());
   };
   useKeys({ Escape: shut });
-  useEffect(() => {
-    if (matchMedia('(max-width: 1199px)').matches) ref.current?.scrollIntoView({ block: 'start' });
+  useLayoutEffect(() => {
     ref.current?.focus({ preventScroll: true });
   }, [title]);
   return (
@@ -167,7 +166,7 @@ export function Panel({ title, close, children, back }: { title: string; close: 
 export function Dialog({ title, close, children, bare }: { title: string; close: () => void; children: ComponentChildren; bare?: boolean }) {
   const ref = useRef<HTMLDivElement>(null);
   useKeys({ Escape: close });
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     const el = ref.current!;
     (el.querySelector<HTMLElement>('[autofocus], input, select, textarea, button') ?? el).focus();

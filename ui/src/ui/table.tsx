@@ -51,6 +51,16 @@ export function compareBy<T>(by: (row: T) => number | string | null | undefined,
   };
 }
 
+/** Rows that share a key are told apart by their number. */
+export function distinct(keys: string[]): string[] {
+  const seen = new Map<string, number>();
+  return keys.map((k) => {
+    const n = (seen.get(k) ?? 0) + 1;
+    seen.set(k, n);
+    return n === 1 ? k : `${k} #${n}`;
+  });
+}
+
 /** Puts rows in the order they were last seen in; new ones go behind their natural neighbour. */
 export function keepOrder(natural: string[], seen: string[]): string[] {
   const present = new Set(natural);
@@ -81,7 +91,7 @@ export function Table<T>(p: Props<T>) {
   useEffect(() => onChange((t) => t.includes('user') && setTimeout(() => setEpoch((n) => n + 1), 300)), []);
 
   const sorted = col?.by ? [...p.rows].sort(compareBy(col.by, down)) : p.rows;
-  const natural = sorted.map(p.keyOf);
+  const natural = distinct(sorted.map(p.keyOf));
   let keys = natural;
   if (order.current.sort === wish && order.current.epoch === epoch && order.current.keys.length) keys = keepOrder(natural, order.current.keys);
   order.current = { sort: wish, epoch, keys };
