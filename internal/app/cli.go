@@ -368,8 +368,15 @@ func cmdConfig(_ context.Context, args []string, st streams) error {
 		checks += len(t.conf.Checks)
 		ruleFiles += len(t.ruleFiles)
 	}
-	fmt.Fprintf(st.out, "%s is right: %d tenants, %d checks, %d rule files\n", pos[0], len(p.tenants), checks, ruleFiles)
+	fmt.Fprintf(st.out, "%s is right: %s, %s, %s\n", pos[0], many(len(p.tenants), "tenant"), many(checks, "check"), many(ruleFiles, "rule file"))
 	return nil
+}
+
+func many(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func cmdBackup(ctx context.Context, args []string, st streams) error {

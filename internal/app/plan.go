@@ -122,6 +122,12 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 			unserved("alertmanager: "+n.Section, n.Reason)
 		}
 	}
+	if tc.Blackbox != "" {
+		// The library's own error does not say what kind it is.
+		if _, err := os.Stat(tc.Blackbox); err != nil {
+			return foreign("blackbox", tc.Blackbox, err)
+		}
+	}
 	if t.blackbox, err = probe.LoadBlackbox(tc.Blackbox); err != nil {
 		return foreign("blackbox", tc.Blackbox, err)
 	}

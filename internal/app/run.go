@@ -151,6 +151,7 @@ func listen(c *Config) (net.Listener, error) {
 // serve answers until ctx ends; Wait collects the end.
 func (s *Server) serve(ctx context.Context, ln net.Listener, files *TLSFiles) {
 	srv := s.web.HTTPServer(context.WithoutCancel(ctx))
+	srv.RegisterOnShutdown(s.web.Live().Close)
 	s.cert.files = files
 	if files != nil {
 		ln = tls.NewListener(ln, &tls.Config{GetCertificate: s.cert.get, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
@@ -185,7 +186,7 @@ func (s *Server) Wait(ctx context.Context) error {
 	stopCtx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
 	if serr := s.http.Shutdown(stopCtx); serr != nil {
-		s.http.Close() // event streams and slow clients are cut after ten seconds
+		s.http.Close() // slow clients are cut after ten seconds
 	}
 	wg.Wait()
 	return errors.Join(err, s.house.close())

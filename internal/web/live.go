@@ -16,6 +16,8 @@ import (
 type Live struct {
 	mu   sync.Mutex
 	subs map[*subscriber]bool
+	end  chan struct{}
+	once sync.Once
 }
 
 type subscriber struct {
@@ -25,7 +27,10 @@ type subscriber struct {
 }
 
 // NewLive makes one without subscribers.
-func NewLive() *Live { return &Live{subs: map[*subscriber]bool{}} }
+func NewLive() *Live { return &Live{subs: map[*subscriber]bool{}, end: make(chan struct{})} }
+
+// Close ends all streams: a server that stops does not wait for open pages.
+func (l *Live) Close() { l.once.Do(func() { close(l.end) }) }
 
 // Changed marks a topic ("now", "checks", "alerts", "outbox") of a tenant. It
 // never blocks.
@@ -99,6 +104,8 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request, t *Tenant) er
 		select {
 		case <-r.Context().Done():
 			return nil
+		case <-s.live.end:
+			return nil
 		case <-beat.C:
 			if !send(": beat\n\n") {
 				return nil
@@ -109,6 +116,8 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request, t *Tenant) er
 			select {
 			case <-pause.C:
 			case <-r.Context().Done():
+				return nil
+			case <-s.live.end:
 				return nil
 			}
 			data, err := json.Marshal(map[string][]string{"topics": s.live.take(sub)})
