@@ -335,6 +335,31 @@ if (mock) {
     expected = /^$/;
   });
 
+  await step('a stale screen says since when', async () => {
+    expected = /ERR_|503/;
+    await page.goto('about:blank');
+    await page.goto(base + '/#/now');
+    await visible('table');
+    await page.context().setOffline(true);
+    await scenario('live=0');
+    await page.waitForSelector('.staleline >> text=No news from Vedette since', { timeout: 25000 });
+    await scenario('live=1');
+    await page.context().setOffline(false);
+    await page.click('text=Try now');
+    await gone('.staleline');
+    expected = /^$/;
+  });
+
+  await step('another tenant is asked for by header and stands in the address', async () => {
+    await page.goto('about:blank');
+    await page.goto(base + '/#/now');
+    await visible('table');
+    const asked = page.waitForRequest((r) => r.url().endsWith('/api/v1/now') && r.headers()['x-vedette-tenant'] === 'acme');
+    await page.selectOption('.top-end select >> nth=0', 'acme');
+    await asked;
+    await at('tenant=acme');
+  });
+
   await step('401 leads to the sign-in and back', async () => {
     expected = /401/;
     await scenario('scenario=full&login=1&live=1');

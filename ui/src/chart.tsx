@@ -98,9 +98,9 @@ export function Chart(p: ChartProps) {
       {
         width: Math.max(200, el.clientWidth),
         height: q.height ?? 260,
-        padding: [10, 8, 0, 0],
+        padding: [10, 20, 0, 0],
         legend: { show: false },
-        focus: { alpha: 0.18 },
+        focus: { alpha: 0.3 },
         cursor: {
           sync: q.sync ? { key: q.sync, setSeries: false } : undefined,
           drag: { x: true, y: false, setScale: false, dist: 5 },

@@ -18,6 +18,11 @@ export const session = new Signal<Session | null>(null);
 /** Set when a request came back 401: the login screen takes over. */
 export const signedOut = new Signal(false);
 
+/** Whether the caller may change things; a reader is not shown buttons that would be refused. */
+export function mayWrite(): boolean {
+  return session.value?.role !== 'read';
+}
+
 export function tenantHeader(): Record<string, string> {
   const t = route.value.params.get('tenant');
   return t ? { 'X-Vedette-Tenant': t } : {};

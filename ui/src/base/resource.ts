@@ -1,5 +1,6 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError } from './api.ts';
+import { param } from './router.ts';
 import { heard, onChange, paused, unheard } from './live.ts';
 
 export interface Resource<T> {
@@ -15,6 +16,7 @@ export interface Resource<T> {
  * drops the old data.
  */
 export function useResource<T>(key: string, load: (signal: AbortSignal) => Promise<T>, topics: string[], every = 1000): Resource<T> {
+  key = `${param('tenant')} ${key}`; // another tenant's data is never shown while one waits
   const [state, set] = useState<{ key: string; data?: T; error?: unknown; loading: boolean }>({ key, loading: true });
   const fn = useRef(load);
   fn.current = load;

@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks';
-import { getJSON, prom, send, sentence, session } from '../base/api.ts';
+import { getJSON, mayWrite, prom, send, sentence, session } from '../base/api.ts';
 import { age, count, plural, seconds } from '../base/format.ts';
 import { useResource, type Resource } from '../base/resource.ts';
 import { carry, href, route, setParams, withParams } from '../base/router.ts';
@@ -179,9 +179,11 @@ function AlertList({ all, rules, open, silence }: { all: Alert[]; rules: number;
                   by a silence
                 </a>
               ) : (
-                <button class="small" onClick={() => silence(a)} aria-label={`Silence ${a.name}`}>
-                  Silence
-                </button>
+                mayWrite() && (
+                  <button class="small" onClick={() => silence(a)} aria-label={`Silence ${a.name}`}>
+                    Silence
+                  </button>
+                )
               ),
           },
         ]}
@@ -217,7 +219,7 @@ function AlertPanel({ a, silences, silence }: { a: Alert; silences: Silence[]; s
         </p>
       ))}
       <p>
-        {a.state !== 'silenced' && (
+        {a.state !== 'silenced' && mayWrite() && (
           <button class="main" onClick={silence}>
             Silence
           </button>
@@ -380,7 +382,7 @@ function Silences({ all, reload, make }: { all: Silence[]; reload: () => void; m
   return (
     <>
       <div class="toolbar">
-        <button onClick={make}>New silence</button>
+        {mayWrite() && <button onClick={make}>New silence</button>}
         <label class="field">
           <input type="checkbox" checked={past} onChange={(e) => setParams({ past: e.currentTarget.checked ? '1' : '' }, true)} /> ended ones too
         </label>
@@ -404,7 +406,8 @@ function Silences({ all, reload, make }: { all: Silence[]; reload: () => void; m
             id: 'act',
             head: <span class="sr">End</span>,
             cell: (s) =>
-              s.status.state !== 'expired' && (
+              s.status.state !== 'expired' &&
+              mayWrite() && (
                 <button
                   class="small"
                   onClick={async () => {
@@ -584,7 +587,8 @@ function OutboxList({ o, reload }: { o: Outbox; reload: () => void }) {
             id: 'act',
             head: <span class="sr">Retry</span>,
             cell: (n) =>
-              (n.status === 'failed' || n.status === 'pending') && (
+              (n.status === 'failed' || n.status === 'pending') &&
+              mayWrite() && (
                 <button class="small" onClick={() => retry(n, reload).then(() => setWrong(null), setWrong)}>
                   Retry
                 </button>
@@ -607,7 +611,7 @@ function SentPanel({ n, reload }: { n: Notification; reload: () => void }) {
       <p>
         {n.reason ? `${n.reason.charAt(0).toUpperCase()}${n.reason.slice(1)}: ` : ''}{plural(n.firing, 'alert')} firing, {n.resolved} resolved; decided <At t={n.decided_at} zone />.
       </p>
-      {(n.status === 'failed' || n.status === 'pending') && (
+      {(n.status === 'failed' || n.status === 'pending') && mayWrite() && (
         <p>
           <button class="main" onClick={() => retry(n, reload).then(() => setWrong(null), setWrong)}>
             Retry now

@@ -1,5 +1,5 @@
 import { useMemo, useState } from 'preact/hooks';
-import { getJSON, prom, sentence } from '../base/api.ts';
+import { getJSON, mayWrite, prom, sentence } from '../base/api.ts';
 import { bytes, plural, seconds, sig3, uptime } from '../base/format.ts';
 import { useResource } from '../base/resource.ts';
 import { href, param, route, setParams } from '../base/router.ts';
@@ -37,6 +37,7 @@ export function CheckDetail({ check: c, reload }: { check: Check; reload: () => 
         <div class="toolbar">
           <button
             class="main"
+            hidden={!mayWrite()}
             disabled={busy}
             onClick={async () => {
               setBusy(true);

@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks';
-import { getJSON, sentence } from '../base/api.ts';
+import { getJSON, mayWrite, sentence } from '../base/api.ts';
 import { plural, sig3, uptime } from '../base/format.ts';
 import { useResource } from '../base/resource.ts';
 import { go, href, route, setParams } from '../base/router.ts';
@@ -99,7 +99,7 @@ function List({ all, reload }: { all: Check[]; reload: () => void }) {
           { id: 'state', head: 'State', by: (c) => rank[c.state], cell: (c) => <CheckState c={c} /> },
           { id: 'for', head: 'For', num: true, by: (c) => -Date.parse(c.since), cell: (c) => <Ago t={c.since} /> },
           { id: 'runs', head: 'Last 60 runs', cls: 'sparkcol', cell: (c) => <Cells runs={c.recent ?? []} cell={3} /> },
-          { id: 'phases', head: 'Phases of the last', cls: 'sparkcol', cell: (c) => <PhaseBar ms={phaseTotals(c.last)} scale={scale} failed={c.last ? !c.last.success : false} width={120} /> },
+          { id: 'phases', head: 'Phases of the last', cls: 'sparkcol', cell: (c) => <PhaseBar ms={phaseTotals(c.last)} scale={scale} failed={c.last ? !c.last.success : false} width={100} /> },
           { id: 'took', head: 'Took', unit: 'ms', num: true, by: (c) => c.last?.duration_seconds, cell: (c) => (c.last ? sig3(c.last.duration_seconds * 1000) : <span class="faint">–</span>) },
           { id: 'uptime', head: 'Uptime 24 h', unit: '%', num: true, by: (c) => c.uptime_24h, cell: (c) => uptime(c.uptime_24h) },
           { id: 'cert', head: 'Certificate', unit: 'days', num: true, title: 'Days until the first certificate of the chain ends', by: (c) => certDays(c.last), cell: (c) => <Cert c={c} /> },
@@ -107,7 +107,7 @@ function List({ all, reload }: { all: Check[]; reload: () => void }) {
           {
             id: 'run',
             head: <span class="sr">Run</span>,
-            cell: (c) => (
+            cell: (c) => mayWrite() && (
               <button
                 class="small"
                 disabled={busy === c.id}
