@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"reflect"
 	"sort"
 	"sync"
 
@@ -20,30 +21,37 @@ import (
 
 // unserved stands for a discovery that this build does not hold: its section is
 // accepted, finds no targets, and is named by Unserved.
-type unserved[K any] struct{ name string }
+// K is a struct with one field, whose name is the kind's: each kind needs a type
+// of its own, because the registry tells sections apart by type.
+type unserved[K any] struct {
+	// Given tells a section from none: the registry refuses one that decodes to
+	// the zero value.
+	Given bool
+}
 
 // UnmarshalYAML takes any content: what the real one would refuse is not known
 // here.
 func (u *unserved[K]) UnmarshalYAML(unmarshal func(any) error) error {
 	var ignored any
+	u.Given = true
 	return unmarshal(&ignored)
 }
 
-func (u *unserved[K]) Name() string { return u.name }
+func (u *unserved[K]) Name() string { return reflect.TypeFor[K]().Field(0).Name }
 
 func (u *unserved[K]) NewDiscoverer(discovery.DiscovererOptions) (discovery.Discoverer, error) {
-	return nil, fmt.Errorf("%s_sd_configs is not in this build; build with -tags allsd", u.name)
+	return nil, fmt.Errorf("%s_sd_configs is not in this build; build with -tags allsd", u.Name())
 }
 
 func (u *unserved[K]) NewDiscovererMetrics(prometheus.Registerer, discovery.RefreshMetricsInstantiator) discovery.DiscovererMetrics {
 	return &discovery.NoopDiscovererMetrics{}
 }
 
-// stand registers the stand-in for one kind. Each kind needs a type of its own,
-// because the registry tells sections apart by type.
-func stand[K any](name string) {
-	discovery.RegisterConfig(&unserved[K]{name: name})
-	unservedKinds[name] = true
+// stand registers the stand-in for one kind.
+func stand[K any]() {
+	u := &unserved[K]{}
+	discovery.RegisterConfig(u)
+	unservedKinds[u.Name()] = true
 }
 
 var (

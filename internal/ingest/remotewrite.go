@@ -67,6 +67,8 @@ func throttle(next http.Handler, n int) http.Handler {
 			defer func() { <-slots }()
 			next.ServeHTTP(w, r)
 		case <-r.Context().Done():
+			// Nobody may be there to read it; an empty answer would be a 200.
+			http.Error(w, "the request ended before its turn", http.StatusServiceUnavailable)
 		case <-t.C:
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, fmt.Sprintf("%d requests are being written already; retry, or raise limits.max_concurrent_writes", n), http.StatusServiceUnavailable)
@@ -83,11 +85,12 @@ type remoteWrite struct {
 
 // incoming is one series of a request in either version of the protocol.
 type incoming struct {
-	labels     labels.Labels
-	points     []point
-	exemplars  []exemplar.Exemplar
-	decodeErr  error // labels or metadata that do not decode
-	emptyIsBad bool  // 2.0 refuses a series without samples
+	labels      labels.Labels
+	points      []point
+	exemplars   []exemplar.Exemplar
+	decodeErr   error // labels or metadata that do not decode
+	exemplarErr error // exemplars that do not decode; the samples may be good
+	emptyIsBad  bool  // 2.0 refuses a series without samples
 }
 
 type point struct {
@@ -97,7 +100,7 @@ type point struct {
 	fh *histogram.FloatHistogram
 }
 
-func (p point) isHistogram() bool { return p.h != nil || p.fh != nil }
+func (p *point) isHistogram() bool { return p.h != nil || p.fh != nil }
 
 // Store implements the storage behind remoteapi.NewWriteHandler.
 func (rw *remoteWrite) Store(r *http.Request, msg remoteapi.WriteMessageType) (*remoteapi.WriteResponse, error) {
@@ -122,7 +125,11 @@ func (rw *remoteWrite) Store(r *http.Request, msg remoteapi.WriteMessageType) (*
 	}
 	stats, refused, err := rw.write(r.Context(), in)
 	if err != nil {
-		rw.counts.Add(name, 0, map[string]int{"fault": 1})
+		n := 0
+		for i := range in {
+			n += len(in[i].points)
+		}
+		rw.counts.Add(name, 0, map[string]int{"fault": n})
 		resp.SetStatusCode(http.StatusInternalServerError)
 		return resp, err
 	}
@@ -136,16 +143,54 @@ func (rw *remoteWrite) Store(r *http.Request, msg remoteapi.WriteMessageType) (*
 	return resp, refused
 }
 
+// The labels of one series, and of all series of a request, may take this many
+// bytes. A request of 2.0 names a label by a number, so that a small one could
+// ask for any amount of memory; and the engine panics on a label of 16 MiB.
+const (
+	maxSeriesLabelBytes  = 1 << 20
+	maxRequestLabelBytes = 128 << 20
+)
+
+// labelBudget is what is left of a request's label bytes.
+type labelBudget int
+
+func (b *labelBudget) take(n int) error {
+	if n > maxSeriesLabelBytes {
+		return fmt.Errorf("its labels take %d bytes; at most %d are taken", n, maxSeriesLabelBytes)
+	}
+	if *b -= labelBudget(n); *b < 0 {
+		return fmt.Errorf("the labels of this request take more than %d bytes; send fewer series at once", maxRequestLabelBytes)
+	}
+	return nil
+}
+
+func (b *labelBudget) takeLabels(ls []prompb.Label) error {
+	n := 0
+	for _, l := range ls {
+		n += len(l.Name) + len(l.Value)
+	}
+	return b.take(n)
+}
+
+func (b *labelBudget) takeRefs(refs []uint32, symbols []string) error {
+	n := 0
+	for _, r := range refs {
+		if int64(r) < int64(len(symbols)) { // else ToLabels says so
+			n += len(symbols[r])
+		}
+	}
+	return b.take(n)
+}
+
 func decodeV1(body []byte) ([]incoming, error) {
 	var req prompb.WriteRequest
 	if err := proto.Unmarshal(body, &req); err != nil {
 		return nil, err
 	}
-	b := labels.NewScratchBuilder(16)
+	b, budget := labels.NewScratchBuilder(16), labelBudget(maxRequestLabelBytes)
 	out := make([]incoming, len(req.Timeseries))
 	for i, ts := range req.Timeseries {
 		in := &out[i]
-		in.labels = ts.ToLabels(&b, nil)
 		in.points = make([]point, 0, len(ts.Samples)+len(ts.Histograms))
 		for _, s := range ts.Samples {
 			in.points = append(in.points, point{t: s.Timestamp, v: s.Value})
@@ -159,7 +204,16 @@ func decodeV1(body []byte) ([]incoming, error) {
 			}
 			in.points = append(in.points, p)
 		}
+		if err := budget.takeLabels(ts.Labels); err != nil {
+			in.decodeErr = fmt.Errorf("series %d: %w", i, err)
+			continue
+		}
+		in.labels = ts.ToLabels(&b, nil)
 		for _, e := range ts.Exemplars {
+			if err := budget.takeLabels(e.Labels); err != nil {
+				in.exemplarErr = fmt.Errorf("exemplar of series %s: %w", in.labels, err)
+				break
+			}
 			in.exemplars = append(in.exemplars, e.ToExemplar(&b, nil))
 		}
 	}
@@ -174,7 +228,7 @@ func decodeV2(body []byte) ([]incoming, error) {
 	if len(req.Symbols) > 0 && req.Symbols[0] != "" {
 		return nil, errors.New("the first symbol must be the empty string")
 	}
-	b := labels.NewScratchBuilder(16)
+	b, budget := labels.NewScratchBuilder(16), labelBudget(maxRequestLabelBytes)
 	out := make([]incoming, len(req.Timeseries))
 	for i, ts := range req.Timeseries {
 		in := &out[i]
@@ -192,8 +246,11 @@ func decodeV2(body []byte) ([]incoming, error) {
 			}
 			in.points = append(in.points, p)
 		}
-		var err error
-		if in.labels, err = ts.ToLabels(&b, req.Symbols); err != nil {
+		err := budget.takeRefs(ts.LabelsRefs, req.Symbols)
+		if err == nil {
+			in.labels, err = ts.ToLabels(&b, req.Symbols)
+		}
+		if err != nil {
 			in.decodeErr = fmt.Errorf("labels of series %d: %w", i, err)
 			continue
 		}
@@ -202,9 +259,12 @@ func decodeV2(body []byte) ([]incoming, error) {
 			continue
 		}
 		for _, e := range ts.Exemplars {
-			ex, err := e.ToExemplar(&b, req.Symbols)
+			var ex exemplar.Exemplar
+			if err = budget.takeRefs(e.LabelsRefs, req.Symbols); err == nil {
+				ex, err = e.ToExemplar(&b, req.Symbols)
+			}
 			if err != nil {
-				in.decodeErr = fmt.Errorf("exemplar of series %s: %w", in.labels, err)
+				in.exemplarErr = fmt.Errorf("exemplar of series %s: %w", in.labels, err)
 				break
 			}
 			in.exemplars = append(in.exemplars, ex)
@@ -225,10 +285,18 @@ func (r *refusal) add(reason string, samples int, err error) {
 		r.byReason = map[string]int{}
 	}
 	r.n++
-	r.byReason[reason] += max(samples, 1)
+	r.byReason[reason] += max(samples, 1) // a series without samples counts too
 	if len(r.texts) < 10 {
 		r.texts = append(r.texts, err.Error())
 	}
+}
+
+// countOnly counts what is refused without making the request a bad one.
+func (r *refusal) countOnly(reason string) {
+	if r.byReason == nil {
+		r.byReason = map[string]int{}
+	}
+	r.byReason[reason]++
 }
 
 // Error lists the first reasons.
@@ -251,47 +319,43 @@ func (rw *remoteWrite) write(ctx context.Context, in []incoming) (stats remoteap
 		}
 	}()
 	maxTime := time.Now().Add(rw.cfg.MaxFuture).UnixMilli()
-	// The engine checks a sample against what is committed. Within one
-	// transaction a new series has nothing yet, so that a second value for a
-	// timestamp would pass Append and vanish in Commit: caught here instead.
-	last := make(map[storage.SeriesRef]point, len(in))
-	for i := range in {
-		s := &in[i]
-		if err := checkSeries(s); err != nil {
-			refused.add("invalid_labels", len(s.points), err)
-			continue
-		}
+	for _, s := range gather(in, refused) {
 		// In order of time, or the engine would take an early sample that
 		// follows a late one for out of order.
 		if !slices.IsSortedFunc(s.points, byTime) {
 			slices.SortStableFunc(s.points, byTime)
 		}
 		var ref storage.SeriesRef
-		for _, p := range s.points {
+		var prev *point // the last one appended
+		for i := range s.points {
+			p := &s.points[i]
 			if p.t > maxTime {
-				refused.add("future", 1, fmt.Errorf("series %s: sample at %s is more than %s ahead of this clock", s.labels, time.UnixMilli(p.t).UTC().Format(time.RFC3339Nano), rw.cfg.MaxFuture))
+				refused.add("future", 1, fmt.Errorf("series %s: sample at %s is more than %s ahead of this clock", s.labels, clock(p.t), rw.cfg.MaxFuture))
 				continue
 			}
-			if prev, ok := last[ref]; ok && ref != 0 && prev.t == p.t {
-				if !prev.isHistogram() && !p.isHistogram() && sameBits(prev.v, p.v) {
+			// The engine checks a sample against what is committed. Within one
+			// transaction a new series has nothing yet, so that a second value
+			// for a timestamp would pass Append and vanish in Commit: caught
+			// here instead.
+			if prev != nil && prev.t == p.t {
+				if prev.same(p) {
 					count(&stats, p)
 					continue // the same sample twice: nothing to store
 				}
-				refused.add("duplicate", 1, fmt.Errorf("series %s: two values for %s", s.labels, time.UnixMilli(p.t).UTC().Format(time.RFC3339Nano)))
+				refused.add("duplicate", 1, fmt.Errorf("series %s: two values for %s", s.labels, clock(p.t)))
 				continue
 			}
 			var aerr error
 			var got storage.SeriesRef
 			if p.isHistogram() {
-				if aerr = fitSchema(p); aerr == nil {
+				if aerr = fit(p); aerr == nil {
 					got, aerr = app.AppendHistogram(ref, s.labels, p.t, p.h, p.fh)
 				}
 			} else {
 				got, aerr = app.Append(ref, s.labels, p.t, p.v)
 			}
 			if aerr == nil {
-				ref = got
-				last[ref] = p
+				ref, prev = got, p
 				count(&stats, p)
 				continue
 			}
@@ -299,19 +363,22 @@ func (rw *remoteWrite) write(ctx context.Context, in []incoming) (stats remoteap
 			if !theirs {
 				return stats, refused, fmt.Errorf("append to series %s: %w", s.labels, aerr)
 			}
-			refused.add(reason, 1, fmt.Errorf("series %s: sample at %s: %w", s.labels, time.UnixMilli(p.t).UTC().Format(time.RFC3339Nano), aerr))
+			refused.add(reason, 1, fmt.Errorf("series %s: sample at %s: %w", s.labels, clock(p.t), aerr))
 		}
-		if ref == 0 {
-			continue
+		if s.exemplarErr != nil {
+			refused.add("invalid_exemplar", 1, s.exemplarErr)
 		}
+		slices.SortStableFunc(s.exemplars, func(a, b exemplar.Exemplar) int { return cmp.Compare(a.Ts, b.Ts) })
 		for _, e := range s.exemplars {
 			// Exemplars are a best effort in the specification: one that does
-			// not fit costs only itself.
-			if e.Ts <= maxTime {
+			// not fit costs only itself, and is counted.
+			if ref != 0 && e.Ts <= maxTime && e.Labels.IsValid(model.UTF8Validation) {
 				if _, err := app.AppendExemplar(ref, s.labels, e); err == nil {
 					stats.Exemplars++
+					continue
 				}
 			}
+			refused.countOnly("exemplar")
 		}
 	}
 	if err := app.Commit(); err != nil {
@@ -320,9 +387,50 @@ func (rw *remoteWrite) write(ctx context.Context, in []incoming) (stats remoteap
 	return stats, refused, nil
 }
 
+// gather drops what is not a series and joins the parts of a series that comes
+// more than once, so that what is true of a series within a request can be seen.
+func gather(in []incoming, refused *refusal) []*incoming {
+	out := make([]*incoming, 0, len(in))
+	first := make(map[uint64]*incoming, len(in))
+	for i := range in {
+		s := &in[i]
+		if err := checkSeries(s); err != nil {
+			refused.add("invalid_labels", len(s.points), err)
+			continue
+		}
+		s.labels = s.labels.WithoutEmpty() // as the engine will
+		h := s.labels.Hash()
+		f := first[h]
+		switch {
+		case f == nil:
+			first[h] = s
+		case labels.Equal(f.labels, s.labels):
+			f.points = append(f.points, s.points...)
+			f.exemplars = append(f.exemplars, s.exemplars...)
+			f.exemplarErr = cmp.Or(f.exemplarErr, s.exemplarErr)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano) }
+
+// same reports whether two points of a series at one time say the same.
+func (p *point) same(q *point) bool {
+	switch {
+	case p.h != nil && q.h != nil:
+		return p.h.Equals(q.h)
+	case p.fh != nil && q.fh != nil:
+		return p.fh.Equals(q.fh)
+	}
+	return !p.isHistogram() && !q.isHistogram() && sameBits(p.v, q.v)
+}
+
 func byTime(a, b point) int { return cmp.Compare(a.t, b.t) }
 
-func count(stats *remoteapi.WriteResponseStats, p point) {
+func count(stats *remoteapi.WriteResponseStats, p *point) {
 	if p.isHistogram() {
 		stats.Histograms++
 	} else {
@@ -348,16 +456,40 @@ func checkSeries(s *incoming) error {
 	return nil
 }
 
-// fitSchema lowers a histogram's resolution to what the engine keeps.
-func fitSchema(p point) error {
-	if p.h != nil && histogram.IsExponentialSchemaReserved(p.h.Schema) && p.h.Schema > histogram.ExponentialSchemaMax {
+// fit lowers a histogram's resolution to what the engine keeps, and refuses
+// bucket indexes that its arithmetic does not hold; the rest it checks itself.
+func fit(p *point) error {
+	var schema int32
+	var sides [2][]histogram.Span
+	if p.h != nil {
+		schema, sides = p.h.Schema, [2][]histogram.Span{p.h.PositiveSpans, p.h.NegativeSpans}
+	} else {
+		schema, sides = p.fh.Schema, [2][]histogram.Span{p.fh.PositiveSpans, p.fh.NegativeSpans}
+	}
+	for _, spans := range sides {
+		var at int64
+		for _, s := range spans {
+			at += int64(s.Offset)
+			if at < -maxBucket || at+int64(s.Length) > maxBucket {
+				return errBucketIndex
+			}
+			at += int64(s.Length)
+		}
+	}
+	if !histogram.IsExponentialSchemaReserved(schema) || schema <= histogram.ExponentialSchemaMax {
+		return nil
+	}
+	if p.h != nil {
 		return p.h.ReduceResolution(histogram.ExponentialSchemaMax)
 	}
-	if p.fh != nil && histogram.IsExponentialSchemaReserved(p.fh.Schema) && p.fh.Schema > histogram.ExponentialSchemaMax {
-		return p.fh.ReduceResolution(histogram.ExponentialSchemaMax)
-	}
-	return nil
+	return p.fh.ReduceResolution(histogram.ExponentialSchemaMax)
 }
+
+// maxBucket keeps the distance of two buckets within an int32. At the finest
+// schema that the engine keeps, a float64 has no bucket beyond 2^18.
+const maxBucket = 1<<30 - 1
+
+var errBucketIndex = fmt.Errorf("a bucket's index is beyond %d: %w", maxBucket, histogram.ErrHistogramSpansBucketsMismatch)
 
 // reason names why the engine refused a sample; theirs is false for a fault of
 // ours, which must be retried.

@@ -6,6 +6,7 @@ package metric
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/util/compression"
 )
 
@@ -86,6 +88,15 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 	o.StripeSize = tsdb.DefaultStripeSize / 4
 	o.HeadChunksWriteBufferSize = 1 << 20
 
+	var late lateSamples
+	var names map[chunks.HeadSeriesRef]labels.Labels
+	if uncleanEnd(dir) {
+		var err error
+		if late, names, err = markedSafe(dir, log); err != nil {
+			// The engine has not seen the directory yet and may mend what stopped us.
+			log.Warn("late samples of before the crash could not be checked", "dir", dir, "err", err)
+		}
+	}
 	db, err := tsdb.Open(dir, log, reg, o, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open series in %s: %w", dir, err)
@@ -109,12 +120,29 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 	}
 	s.limits.Store(&cfg.Limits)
 	s.cfg.Store(&cfg)
+	if n, err := s.restoreLate(cfg, late, names); err != nil {
+		return nil, errors.Join(fmt.Errorf("restore late samples of before the crash in %s: %w", dir, err), db.Close())
+	} else if n > 0 {
+		log.Info("late samples of before the crash restored", "samples", n)
+	}
 	return s, nil
 }
 
 // Apply changes retention, out-of-order window and limits of an open store.
 func (s *Store) Apply(cfg Config) error {
 	cfg = cfg.withDefaults()
+	if err := s.apply(cfg); err != nil {
+		return err
+	}
+	s.limits.Store(&cfg.Limits)
+	s.cfg.Store(&cfg)
+	return nil
+}
+
+func millis(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// apply puts the engine's part of cfg in force.
+func (s *Store) apply(cfg Config) error {
 	c := &config.Config{StorageConfig: config.StorageConfig{
 		TSDBConfig: &config.TSDBConfig{
 			OutOfOrderTimeWindow: cfg.OutOfOrder.Milliseconds(),
@@ -128,8 +156,6 @@ func (s *Store) Apply(cfg Config) error {
 	if err := s.db.ApplyConfig(c); err != nil {
 		return fmt.Errorf("change settings of the metric store: %w", err)
 	}
-	s.limits.Store(&cfg.Limits)
-	s.cfg.Store(&cfg)
 	return nil
 }
 
