@@ -183,12 +183,8 @@ func (c *common) over(conf *Config) {
 		conf.Data = c.data
 	}
 	if c.listen != "" {
-		was := "http://" + conf.Listen
-		if conf.TLS != nil {
-			was = "https://" + conf.Listen
-		}
 		conf.Listen = c.listen
-		if conf.ExternalURL == was {
+		if conf.derivedURL {
 			conf.ExternalURL = ""
 		}
 		conf.setDefaults()

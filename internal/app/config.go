@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
@@ -41,7 +42,10 @@ type Config struct {
 	// level, which is the tenant "default".
 	Tenants map[string]*TenantConfig `yaml:"tenants"`
 
-	path string // "" for none
+	path       string  // "" for none
+	content    []byte  // of the file
+	schema     *schema // where its keys stand
+	derivedURL bool    // ExternalURL was made of Listen
 }
 
 // TLSFiles name a certificate and its key.
@@ -147,13 +151,19 @@ func (c *Config) validate() error {
 		return at("$.external_url", "%q: want a URL such as https://vedette.example.org", c.ExternalURL)
 	}
 	if c.TLS != nil {
-		for _, f := range []struct{ key, path string }{{"cert_file", c.TLS.CertFile}, {"key_file", c.TLS.KeyFile}} {
+		files := []struct{ key, path string }{{"cert_file", c.TLS.CertFile}, {"key_file", c.TLS.KeyFile}}
+		for _, f := range files {
 			if f.path == "" {
-				return at("$.tls", "%s is missing; tls needs cert_file and key_file", f.key)
+				return at("$.tls."+f.key, "is missing; tls needs cert_file and key_file")
 			}
-			if _, err := os.Stat(f.path); err != nil {
-				return at("$.tls."+f.key, "%w", err)
+		}
+		for _, f := range files {
+			if _, err := os.ReadFile(f.path); err != nil {
+				return at("$.tls."+f.key, "%s: %s", f.path, unreadable(err, "a PEM file"))
 			}
+		}
+		if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
+			return at("$.tls", "cert_file and key_file are no pair that can be used: %w", err)
 		}
 	}
 	if err := c.HTTP.Validate(); err != nil {
@@ -173,7 +183,7 @@ func (c *Config) validate() error {
 	for _, name := range names {
 		t := c.Tenants[name]
 		if err := record.Tenant(name).Validate(); err != nil {
-			return at("$.tenants."+name, "%w", err)
+			return at("$.tenants."+name, "want 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit: it names a directory")
 		}
 		if t == nil {
 			if name != string(record.DefaultTenant) {
@@ -197,15 +207,18 @@ func (t *TenantConfig) validate(path string) error {
 			return at(path+".retention.size", "%q: want a size such as 500MB or 50GB", t.Retention.Size)
 		}
 	}
-	for _, d := range []struct {
+	// Durations are never negative: their syntax has no sign.
+	for _, l := range []struct {
 		key string
-		v   model.Duration
+		v   int
 	}{
-		{"retention.metrics", t.Retention.Metrics}, {"retention.checks_ok", t.Retention.ChecksOK},
-		{"retention.checks_failed", t.Retention.ChecksFailed}, {"outbox.retry_for", t.Outbox.RetryFor}, {"outbox.keep_for", t.Outbox.KeepFor},
+		{"limits.max_series", t.Limits.MaxSeries}, {"limits.max_labels", t.Limits.MaxLabels},
+		{"limits.max_label_name_bytes", t.Limits.MaxLabelName}, {"limits.max_label_value_bytes", t.Limits.MaxLabelValue},
+		{"limits.max_concurrent_writes", t.Limits.MaxConcurrentWrites}, {"limits.max_checks", t.Limits.MaxChecks},
+		{"query.max_samples", t.Query.MaxSamples}, {"query.max_concurrent", t.Query.MaxConcurrent},
 	} {
-		if d.v < 0 {
-			return at(path+"."+d.key, "must not be negative")
+		if l.v < 0 {
+			return at(path+"."+l.key, "%d: want a number above 0; leave the key away for the default", l.v)
 		}
 	}
 	if n := time.Duration(t.Retention.Metrics); n != 0 && n < 2*time.Hour {
@@ -226,7 +239,7 @@ func (t *TenantConfig) validate(path string) error {
 			return &fieldError{p, err}
 		}
 		if j, dup := ids[ck.ID]; dup {
-			return at(p+".name", "check %d has the same name (id %q); names must differ, or set id", j+1, ck.ID)
+			return at(p+".name", "checks[%d] has the same name (id %q); names must differ, or set id", j, ck.ID)
 		}
 		ids[ck.ID] = i
 	}

@@ -63,7 +63,7 @@ func makePlan(c *Config, log *slog.Logger) (*plan, error) {
 	sort.Strings(names)
 	for _, n := range names {
 		if err := p.add(record.Tenant(n), c.Tenants[n], log); err != nil {
-			return nil, fmt.Errorf("tenant %s: %w", n, err)
+			return nil, err
 		}
 	}
 	return p, nil
@@ -84,7 +84,7 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 	if tc.Prometheus != "" {
 		cfg, not, err := ingest.LoadPrometheus(tc.Prometheus, log)
 		if err != nil {
-			return foreign("prometheus", tc.Prometheus, err)
+			return p.conf.foreign(name, "prometheus", tc.Prometheus, err)
 		}
 		t.prometheus = cfg
 		p.files = append(p.files, tc.Prometheus)
@@ -101,35 +101,35 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 	}
 	var err error
 	if t.ruleFiles, err = ingest.RuleFiles(t.prometheus); err != nil {
-		return foreign("prometheus", tc.Prometheus, err)
+		return p.conf.foreign(name, "prometheus", tc.Prometheus, err)
 	}
 	p.files = append(p.files, t.ruleFiles...)
 	if errs := judge.CheckFiles(t.ruleFiles, parser.NewParser(parser.Options{})); len(errs) > 0 {
-		return &ConfigError{File: cmp.Or(tc.Prometheus, "(none)"), Key: "rule_files", Message: errors.Join(errs...).Error()}
+		for i, err := range errs {
+			errs[i] = inRuleFile(t.ruleFiles, err)
+		}
+		return errors.Join(errs...)
 	}
 
 	t.alertmanager = notify.DefaultConfig()
 	if tc.Alertmanager != "" {
 		b, err := os.ReadFile(tc.Alertmanager)
 		if err != nil {
-			return foreign("alertmanager", tc.Alertmanager, err)
+			return p.conf.foreign(name, "alertmanager", tc.Alertmanager, err)
 		}
 		if t.alertmanager, err = notify.Parse(b, filepath.Dir(tc.Alertmanager)); err != nil {
-			return foreign("alertmanager", tc.Alertmanager, err)
+			return p.conf.foreign(name, "alertmanager", tc.Alertmanager, err)
 		}
 		p.files = append(p.files, tc.Alertmanager)
+		if err := t.alertmanager.Validate(); err != nil {
+			return p.conf.foreign(name, "alertmanager", tc.Alertmanager, err)
+		}
 		for _, n := range t.alertmanager.NotServed() {
 			unserved("alertmanager: "+n.Section, n.Reason)
 		}
 	}
-	if tc.Blackbox != "" {
-		// The library's own error does not say what kind it is.
-		if _, err := os.Stat(tc.Blackbox); err != nil {
-			return foreign("blackbox", tc.Blackbox, err)
-		}
-	}
 	if t.blackbox, err = probe.LoadBlackbox(tc.Blackbox); err != nil {
-		return foreign("blackbox", tc.Blackbox, err)
+		return p.conf.foreign(name, "blackbox", tc.Blackbox, err)
 	}
 	if tc.Blackbox != "" {
 		p.files = append(p.files, tc.Blackbox)
@@ -175,20 +175,14 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 	return nil
 }
 
-// foreign is a fault in a file of another program.
-func foreign(key, path string, err error) error {
-	var ce *ConfigError
-	if errors.As(err, &ce) {
-		return err
+// inRuleFile tells a fault of a rule file, whose path its message begins with.
+func inRuleFile(files []string, err error) error {
+	for _, f := range files {
+		if strings.HasPrefix(err.Error(), f+": ") {
+			return inFile(f, err)
+		}
 	}
-	msg := err.Error()
-	for _, cut := range []string{"parsing YAML file " + path + ": ", path + ": "} {
-		msg = strings.TrimPrefix(msg, cut)
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		msg = "no such file; " + key + ": in vedette.yml names it"
-	}
-	return &ConfigError{File: path, Message: msg}
+	return err
 }
 
 // selfCheck is the check of this server itself, nil when it cannot reach

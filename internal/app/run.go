@@ -126,7 +126,7 @@ func (s *Server) load() (*plan, error) {
 	if s.over != nil {
 		s.over(c)
 		if err := c.validate(); err != nil {
-			return nil, &ConfigError{File: "(command line)", Message: err.Error()}
+			return nil, c.locate(err)
 		}
 	}
 	if s.fixed.Listen != "" { // a reload: the port may have been chosen by the system

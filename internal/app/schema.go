@@ -48,7 +48,7 @@ func newSchema(f *ast.File) *schema {
 			continue
 		}
 		if i > 0 {
-			s.fail(d.Body.GetToken(), "", "a second document begins here; a vedette.yml is one document")
+			s.fail(first(d.Body), "", "a second document begins here; a vedette.yml is one document")
 			return s
 		}
 		s.walk(d.Body, reflect.TypeFor[Config](), "", false)
@@ -154,7 +154,7 @@ func (s *schema) hide(v string) {
 // secretKey tells keys whose values nobody may see. A path of a file is not
 // secret, and what the file holds is never read here.
 func secretKey(name string) bool {
-	return secretWord.MatchString(name) && !strings.HasSuffix(name, "_file")
+	return secretWord.MatchString(name) && !strings.HasSuffix(name, "_file") && name != "tokens"
 }
 
 var secretWord = regexp.MustCompile(`(?i)password|passwd|secret|token|authorization|credential|cookie|bearer|hash|(?:^|[_-])key|apikey|^headers$|^body$`)

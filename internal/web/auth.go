@@ -54,6 +54,8 @@ type Token struct {
 // Enabled reports whether credentials are needed.
 func (a AuthConfig) Enabled() bool { return len(a.Users)+len(a.Tokens) > 0 }
 
+const defaultSessionHours = 168
+
 // MinTokenLength refuses tokens that can be guessed.
 const MinTokenLength = 16
 
@@ -64,20 +66,23 @@ func (a AuthConfig) Validate(tenants []string) (path string, err error) {
 	common := func(p, name, role, tenant string) (string, error) {
 		switch {
 		case name == "":
-			return p, fmt.Errorf("name is missing")
+			return p + ".name", fmt.Errorf("is missing; it names the caller in logs")
 		case names[name]:
 			return p + ".name", fmt.Errorf("%q is named twice; names of users and tokens must differ", name)
 		case role == "":
-			return p, fmt.Errorf("role is missing; want read, write or admin")
+			return p + ".role", fmt.Errorf("is missing; want read, write or admin")
 		}
 		names[name] = true
 		if _, err := record.ParseRole(role); err != nil {
-			return p + ".role", err
+			return p + ".role", fmt.Errorf("%q: want read, write or admin", role)
 		}
 		if tenant != "" && tenant != "*" && !slices.Contains(tenants, tenant) {
 			return p + ".tenant", fmt.Errorf("%q is not among the tenants %s", tenant, strings.Join(slices.Sorted(slices.Values(tenants)), ", "))
 		}
 		return "", nil
+	}
+	if a.SessionHours < 0 || a.SessionHours > 24*366 {
+		return ".session_hours", fmt.Errorf("%d: want from 1 to %d (a year); leave it away for %d", a.SessionHours, 24*366, defaultSessionHours)
 	}
 	for i, u := range a.Users {
 		p := fmt.Sprintf(".users[%d]", i)
@@ -103,6 +108,14 @@ func (a AuthConfig) Validate(tenants []string) (path string, err error) {
 			return p, fmt.Errorf("want exactly one of token, token_file and token_sha256, got %d", set)
 		}
 		if _, err := t.sum(); err != nil {
+			switch {
+			case t.TokenSHA256 != "":
+				p += ".token_sha256"
+			case t.TokenFile != "":
+				p += ".token_file"
+			default:
+				p += ".token"
+			}
 			return p, err
 		}
 	}
@@ -117,13 +130,13 @@ func (t Token) sum() ([32]byte, error) {
 	case t.TokenSHA256 != "":
 		b, err := hex.DecodeString(t.TokenSHA256)
 		if err != nil || len(b) != 32 {
-			return s, fmt.Errorf("token_sha256: want 64 hex digits")
+			return s, fmt.Errorf("has %d characters; want the 64 hex digits that sha256sum prints", len(t.TokenSHA256))
 		}
 		return [32]byte(b), nil
 	case t.TokenFile != "":
 		b, err := os.ReadFile(t.TokenFile)
 		if err != nil {
-			return s, fmt.Errorf("token_file: %w", err)
+			return s, fmt.Errorf("want a readable file: %w", err)
 		}
 		secret = strings.TrimSpace(string(b))
 	}
@@ -337,7 +350,7 @@ func clientIP(r *http.Request) string {
 func (a *Auth) start(c record.Caller, credential string) *http.Cookie {
 	hours := a.cfg.SessionHours
 	if hours == 0 {
-		hours = 168
+		hours = defaultSessionHours
 	}
 	id := rand.Text()
 	exp := time.Now().Add(time.Duration(hours) * time.Hour)

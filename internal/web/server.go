@@ -41,10 +41,15 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Validate refuses limits below zero.
+// Validate refuses limits below zero; the error begins with the key.
 func (l Limits) Validate() error {
-	if l.MaxBodyBytes < 0 || l.MaxHeaderBytes < 0 || l.MaxRequests < 0 {
-		return errors.New("limits must not be negative; leave a limit away for its default")
+	for _, x := range []struct {
+		key string
+		v   int64
+	}{{"max_body_bytes", l.MaxBodyBytes}, {"max_header_bytes", int64(l.MaxHeaderBytes)}, {"max_requests", int64(l.MaxRequests)}} {
+		if x.v < 0 {
+			return fmt.Errorf("%s: %d: want a number above 0; leave the key away for the default", x.key, x.v)
+		}
 	}
 	return nil
 }
