@@ -359,6 +359,9 @@ const (
 func (r *run) exchange(conn net.Conn, hop *record.Hop, q request) (*reply, *failure) {
 	req := r.build(q)
 	var out bytes.Buffer
+	// From here, and not from the end of the write: on a fast path the reply is
+	// there before the write returns, and that time would be in no phase. This
+	// is also where blackbox_exporter begins.
 	start := time.Now()
 	err := req.Write(&out)
 	if err == nil {
@@ -367,9 +370,6 @@ func (r *run) exchange(conn net.Conn, hop *record.Hop, q request) (*reply, *fail
 	// A server may answer and close before it has read everything: what it said
 	// counts, the write error only when it said nothing.
 	wrote := err
-	if wrote == nil {
-		start = time.Now()
-	}
 	in := &countReader{r: conn}
 	bounded := &io.LimitedReader{R: in, N: maxHead}
 	br := bufio.NewReader(bounded)

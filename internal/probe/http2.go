@@ -33,9 +33,8 @@ func (r *run) exchangeHTTP2(conn *tls.Conn, hop *record.Hop, q request) (*reply,
 
 	// The transport's own goroutine calls these.
 	var mu sync.Mutex
-	wrote, first := time.Now(), time.Time{}
+	start, first := time.Now(), time.Time{}
 	ctx := httptrace.WithClientTrace(r.ctx, &httptrace.ClientTrace{
-		WroteRequest: func(httptrace.WroteRequestInfo) { mu.Lock(); wrote = time.Now(); mu.Unlock() },
 		GotFirstResponseByte: func() {
 			mu.Lock()
 			defer mu.Unlock()
@@ -46,7 +45,7 @@ func (r *run) exchangeHTTP2(conn *tls.Conn, hop *record.Hop, q request) (*reply,
 	req.Close = false
 	head, err := t.RoundTrip(req)
 	mu.Lock()
-	start, began := wrote, first
+	began := first
 	mu.Unlock()
 	if err != nil {
 		end(hop, record.Processing, start, true)

@@ -109,7 +109,7 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 	u := t.Store.Usage()
 	d := disk(t.Dir)
 	v.Storage = storageView{
-		Series: u.Series, Chunks: u.Chunks, WALBytes: u.WALBytes, BlocksBytes: u.BlocksBytes, Blocks: u.Blocks,
+		Series: u.Series, Chunks: u.Chunks + headChunks(t.Registry), WALBytes: u.WALBytes, BlocksBytes: u.BlocksBytes, Blocks: u.Blocks,
 		Retention: u.Retention.Seconds(), SizeLimit: u.MaxBytes, OutOfOrder: u.OutOfOrder.Seconds(), DiskFree: d.free, DiskTotal: d.total,
 	}
 	if !u.Oldest.IsZero() {
@@ -166,6 +166,21 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 	}
 	writeJSON(w, v)
 	return nil
+}
+
+// headChunks is how many chunks the store holds in memory; its engine tells it
+// only as a metric.
+func headChunks(g prometheus.Gatherer) int64 {
+	mfs, err := g.Gather()
+	if err != nil {
+		return 0
+	}
+	for _, mf := range mfs {
+		if mf.GetName() == "prometheus_tsdb_head_chunks" && len(mf.GetMetric()) == 1 {
+			return int64(mf.GetMetric()[0].GetGauge().GetValue())
+		}
+	}
+	return 0
 }
 
 // fullInDays extrapolates the last six hours of free disk space; nil when there

@@ -103,7 +103,7 @@ func (s *Server) now(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	now := time.Now()
 	q := &asker{ctx: r.Context(), t: t, now: now}
 	v := nowView{At: now.UTC(), Breaches: []breach{}, Services: []serviceView{}, Checks: map[string]int{}, Arrived: map[string]int64{}}
-	s.alertBreaches(t, &v)
+	s.alertBreaches(r.Context(), t, &v)
 	s.checkBreaches(r.Context(), t, now, &v)
 	s.targetBreaches(t, now, &v)
 	s.ruleBreaches(t, &v)
@@ -122,7 +122,8 @@ func (s *Server) now(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 		if c := cmp.Compare(rank(a.Severity), rank(b.Severity)); c != 0 {
 			return c
 		}
-		return sinceOf(b).Compare(sinceOf(a))
+		// The oldest first: a cause begins before what follows from it.
+		return sinceOf(a).Compare(sinceOf(b))
 	})
 	v.State, v.Sentence = sentence(v)
 	if q.err != nil && len(v.Breaches) == 0 {
@@ -136,9 +137,10 @@ func rank(severity string) int {
 	return slices.Index([]string{"page", "warning", "unknown"}, severity)
 }
 
+// sinceOf orders breaches; one whose beginning is not known comes last.
 func sinceOf(b breach) time.Time {
 	if b.Since == nil {
-		return time.Time{}
+		return time.Unix(math.MaxInt32, 0)
 	}
 	return *b.Since
 }
@@ -152,21 +154,17 @@ func severityOf(labels map[string]string) string {
 	return "warning"
 }
 
-func (s *Server) alertBreaches(t *Tenant, v *nowView) {
-	for _, a := range t.Rules.Active() {
-		if a.State != "firing" {
+// alertBreaches lists the alerts that people are told of, from whatever sent
+// them; those that are silenced or inhibited are nobody's concern now.
+func (s *Server) alertBreaches(ctx context.Context, t *Tenant, v *nowView) {
+	for _, a := range t.Notifier.Alerts(ctx) {
+		if a.Suppressed() {
 			continue
 		}
-		text := a.Annotations["summary"]
-		if text == "" {
-			text = a.Annotations["description"]
-		}
-		if text == "" {
-			text = a.Annotations["message"]
-		}
-		since := a.Since.UTC()
-		v.Breaches = append(v.Breaches, breach{severityOf(a.Labels), "alert", a.Name, text, &since,
-			"#/alerts?alert=" + url.QueryEscape(a.Name)})
+		text := cmp.Or(a.Annotations["summary"], a.Annotations["description"], a.Annotations["message"])
+		since, name := a.StartsAt.UTC(), a.Labels["alertname"]
+		v.Breaches = append(v.Breaches, breach{severityOf(a.Labels), "alert", name, text, &since,
+			"#/alerts?alert=" + url.QueryEscape(name)})
 	}
 }
 
