@@ -4,6 +4,7 @@ package app
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -64,6 +65,8 @@ type streams struct {
 func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// The first signal ends in order; a second one ends at once.
+	context.AfterFunc(ctx, stop)
 	st := streams{in, out, errw}
 	if len(args) == 0 {
 		fmt.Fprint(errw, usageText)
@@ -378,7 +381,8 @@ func many(n int, what string) string {
 func cmdBackup(ctx context.Context, args []string, st streams) error {
 	fs := flags("backup", st)
 	base := fs.String("url", "http://"+DefaultListen, "address of the running Vedette")
-	token := fs.String("token", os.Getenv("VEDETTE_TOKEN"), "token of an administrator (default $VEDETTE_TOKEN)")
+	// The environment is read after parsing: --help prints defaults.
+	token := fs.String("token", "", "token of an administrator (default $VEDETTE_TOKEN)")
 	tenant := fs.String("tenant", "", "tenant to copy (default: the token's)")
 	output := fs.String("output", "", "file to write; - for standard output")
 	if _, err := parse(fs, args, st); err != nil {
@@ -395,7 +399,7 @@ func cmdBackup(ctx context.Context, args []string, st streams) error {
 	if err != nil {
 		return err
 	}
-	if *token != "" {
+	if *token = cmp.Or(*token, os.Getenv("VEDETTE_TOKEN")); *token != "" {
 		req.Header.Set("Authorization", "Bearer "+*token)
 	}
 	if *tenant != "" {

@@ -3,6 +3,7 @@ package app
 import (
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -291,6 +292,63 @@ func (c *Config) resolve() {
 			t.Checks[i].ResolvePaths(dir)
 		}
 	}
+}
+
+// restartNeeded names the first setting that differs from the running one and
+// that a reload cannot change: better refused than ignored in silence.
+func (c *Config) restartNeeded(was *Config) error {
+	changed := func(key string, a, b any) error {
+		return at("$."+key, "changed from %v to %v, which needs a restart", a, b)
+	}
+	switch {
+	case c.Listen != was.Listen:
+		return changed("listen", was.Listen, c.Listen)
+	case c.Data != was.Data:
+		return changed("data", was.Data, c.Data)
+	case c.ExternalURL != was.ExternalURL:
+		return changed("external_url", was.ExternalURL, c.ExternalURL)
+	case (c.TLS == nil) != (was.TLS == nil):
+		return at("$.tls", "switching TLS on or off needs a restart")
+	case c.HTTP != was.HTTP:
+		return at("$.http", "a changed limit of the HTTP server needs a restart")
+	}
+	tenants := func(c *Config) map[string]*TenantConfig {
+		out := maps.Clone(c.Tenants)
+		if out == nil {
+			out = map[string]*TenantConfig{}
+		}
+		out[string(record.DefaultTenant)] = &c.TenantConfig
+		return out
+	}
+	old := tenants(was)
+	for name, t := range tenants(c) {
+		o := old[name]
+		if o == nil {
+			continue // a new tenant begins with what it is told
+		}
+		key := ""
+		switch {
+		case t.Query != o.Query:
+			key = "query"
+		case t.Outbox != o.Outbox:
+			key = "outbox"
+		case t.Retention.ChecksOK != o.Retention.ChecksOK:
+			key = "retention.checks_ok"
+		case t.Retention.ChecksFailed != o.Retention.ChecksFailed:
+			key = "retention.checks_failed"
+		case t.Limits.MaxConcurrentWrites != o.Limits.MaxConcurrentWrites:
+			key = "limits.max_concurrent_writes"
+		case (t.Watch == nil) != (o.Watch == nil) || t.Watch != nil && *t.Watch != *o.Watch:
+			key = "watch"
+		default:
+			continue
+		}
+		if name != string(record.DefaultTenant) {
+			key = "tenants." + name + "." + key
+		}
+		return at("$."+key, "changed, which needs a restart")
+	}
+	return nil
 }
 
 func loopback(host string) bool {

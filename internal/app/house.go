@@ -104,9 +104,22 @@ func (h *house) Use(ctx context.Context, name record.Tenant) (*web.Tenant, func(
 			h.mu.Unlock()
 			return nil, nil, err
 		}
+		if h.closed {
+			// The server stopped meanwhile and looked only at what was open.
+			h.mu.Unlock()
+			return nil, nil, errors.Join(record.Errorf(record.Unavailable, "Vedette is stopping"), t.close())
+		}
 		h.open[name] = t
 		t.users++
+		now := h.plan.tenants[name]
 		h.mu.Unlock()
+		if now != nil && now != tp {
+			// A reload came meanwhile and did not see this tenant.
+			if err := t.apply(now); err != nil {
+				h.release(t)
+				return nil, nil, fmt.Errorf("apply the configuration of tenant %s: %w", name, err)
+			}
+		}
 		return t.view, func() { h.release(t) }, nil
 	}
 }

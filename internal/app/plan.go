@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -136,22 +137,6 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 	}
 
 	t.checks = append(t.checks, tc.Checks...)
-	if t.watch {
-		self, err := selfCheck(p.conf)
-		if err != nil {
-			return err
-		}
-		if self != nil {
-			taken := false
-			for _, c := range t.checks {
-				taken = taken || c.ID == self.ID
-			}
-			if !taken {
-				t.checks = append(t.checks, *self)
-				t.builtIn[self.ID] = true
-			}
-		}
-	}
 	t.store = metric.Config{
 		Retention: time.Duration(tc.Retention.Metrics), MaxBytes: tc.maxBytes(),
 		OutOfOrder: time.Duration(tc.OutOfOrder), Limits: tc.Limits.Limits,
@@ -175,6 +160,25 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 	return nil
 }
 
+// watchItself adds the check of this server to the tenants that watch it. The
+// address must be settled.
+func (p *plan) watchItself() error {
+	for _, t := range p.tenants {
+		if !t.watch {
+			continue
+		}
+		self, err := selfCheck(p.conf)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(t.checks, func(c probe.Check) bool { return c.ID == self.ID }) {
+			t.checks = append(t.checks, *self)
+			t.builtIn[self.ID] = true
+		}
+	}
+	return nil
+}
+
 // inRuleFile tells a fault of a rule file, whose path its message begins with.
 func inRuleFile(files []string, err error) error {
 	for _, f := range files {
@@ -185,15 +189,11 @@ func inRuleFile(files []string, err error) error {
 	return err
 }
 
-// selfCheck is the check of this server itself, nil when it cannot reach
-// itself by a plain address.
+// selfCheck is the check of this server itself.
 func selfCheck(c *Config) (*probe.Check, error) {
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("BUG: listen was not validated: %w", err)
-	}
-	if port == "0" {
-		return nil, nil
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"

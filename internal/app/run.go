@@ -28,14 +28,16 @@ type Server struct {
 	version web.Version
 	started time.Time
 
-	house *house
-	web   *web.Server
-	auth  *web.Auth
-	addr  string
-	cert  certificate
-	http  *http.Server
-	done  chan error
-	fixed Config // what a reload cannot change
+	house   *house
+	web     *web.Server
+	auth    *web.Auth
+	addr    string
+	cert    certificate
+	http    *http.Server
+	done    chan error
+	lock    *os.File // of the data directory
+	asked   string   // the address that the configuration asked for; its port may be 0
+	running *Config  // what the process started with; a reload cannot change all of it
 
 	reloadMu sync.Mutex // one reload at a time
 	mu       sync.Mutex // guards what follows
@@ -48,17 +50,24 @@ type Server struct {
 
 // Start reads the configuration, opens what must be open and listens. The
 // returned server answers requests; Wait runs it until ctx ends.
-func Start(ctx context.Context, path string, over func(*Config), log *slog.Logger) (*Server, error) {
+func Start(ctx context.Context, path string, over func(*Config), log *slog.Logger) (_ *Server, err error) {
 	s := &Server{log: log, path: path, over: over, version: buildInfo(), started: time.Now()}
 	p, err := s.load()
 	if err != nil {
 		return nil, err
 	}
 	c := p.conf
-	s.fixed = Config{Listen: c.Listen, Data: c.Data, ExternalURL: c.ExternalURL, TLS: c.TLS, HTTP: c.HTTP}
 	if err := os.MkdirAll(c.Data, 0o750); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
+	if s.lock, err = lockData(c.Data); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.lock.Close()
+		}
+	}()
 	key, err := web.Key(filepath.Join(c.Data, "session.key"))
 	if err != nil {
 		return nil, err
@@ -70,16 +79,16 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	s.addr = ln.Addr().String()
-	if _, port, _ := net.SplitHostPort(c.Listen); port == "0" {
-		// A port chosen by the system is known only now.
-		c.Listen = s.addr
-		c.ExternalURL = ""
-		c.setDefaults()
+	// A port chosen by the system is known only now.
+	s.asked, s.addr = c.Listen, ln.Addr().String()
+	s.settle(c)
+	s.running = c
+	if err := p.watchItself(); err != nil {
+		return nil, errors.Join(err, ln.Close())
 	}
 	u, err := url.Parse(c.ExternalURL)
 	if err != nil {
-		return nil, fmt.Errorf("external_url: %w", err)
+		return nil, errors.Join(fmt.Errorf("external_url: %w", err), ln.Close())
 	}
 	reg := processRegistry(s.version)
 	s.reloads = prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_config_reloads_total", Help: "Attempts to reload the configuration."})
@@ -129,12 +138,20 @@ func (s *Server) load() (*plan, error) {
 			return nil, c.locate(err)
 		}
 	}
-	if s.fixed.Listen != "" { // a reload: the port may have been chosen by the system
-		if c.Listen == s.fixed.Listen {
-			c.Listen = s.addr
-		}
-	}
 	return makePlan(c, s.log)
+}
+
+// settle puts the address in force in the place of the one asked for, whose port
+// may have been left to the system.
+func (s *Server) settle(c *Config) {
+	if _, port, _ := net.SplitHostPort(c.Listen); port != "0" || c.Listen != s.asked {
+		return
+	}
+	c.Listen = s.addr
+	if c.derivedURL {
+		c.ExternalURL = ""
+		c.setDefaults()
+	}
 }
 
 func listen(c *Config) (net.Listener, error) {
@@ -189,7 +206,7 @@ func (s *Server) Wait(ctx context.Context) error {
 		s.http.Close() // slow clients are cut after ten seconds
 	}
 	wg.Wait()
-	return errors.Join(err, s.house.close())
+	return errors.Join(err, s.house.close(), s.lock.Close())
 }
 
 // Addr is the address that the server listens on.
@@ -236,15 +253,12 @@ func (s *Server) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct{ key, old, new string }{
-		{"listen", s.addr, p.conf.Listen}, {"data", s.fixed.Data, p.conf.Data},
-	} {
-		if f.old != f.new {
-			return &ConfigError{File: s.path, Key: f.key, Message: fmt.Sprintf("changed from %s to %s, which needs a restart", f.old, f.new)}
-		}
+	s.settle(p.conf)
+	if err := p.conf.restartNeeded(s.running); err != nil {
+		return p.conf.locate(err)
 	}
-	if (p.conf.TLS == nil) != (s.fixed.TLS == nil) {
-		return &ConfigError{File: s.path, Key: "tls", Message: "switching TLS on or off needs a restart"}
+	if err := p.watchItself(); err != nil {
+		return err
 	}
 	if err := s.house.apply(context.WithoutCancel(ctx), p); err != nil {
 		return err
@@ -253,6 +267,7 @@ func (s *Server) reload(ctx context.Context) error {
 		return err
 	}
 	s.cert.set(p.conf.TLS)
+	s.running = p.conf
 	s.accepted(p)
 	return nil
 }

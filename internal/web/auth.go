@@ -151,6 +151,9 @@ func HashPassword(password string) (string, error) {
 	if len(password) < 8 {
 		return "", record.Errorf(record.Invalid, "the password has %d characters; want 8 or more", len(password))
 	}
+	if len(password) > 72 {
+		return "", record.Errorf(record.Invalid, "the password has %d bytes; bcrypt takes 72 at most", len(password))
+	}
 	h, err := bcrypt.GenerateFromPassword([]byte(password), 12)
 	return string(h), err
 }
@@ -298,7 +301,7 @@ func (a *Auth) byPassword(r *http.Request, name, password string) (record.Caller
 	hash := u.PasswordHash
 	if !known {
 		// Spend the same time on a name that does not exist.
-		hash = "$2a$12$C6UzMDM.H6dfI/f/IKcEeO7ZQfG1b6V4Zy0Yl7yq7c1F1o8u4vZ1u"
+		hash = "$2a$12$WQlP.gp9rHVke7hKIytut.oVxgDYfGf7xxx78KTXIwJwHdjkagvFq"
 	}
 	err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password))
 	if err != nil || !known {
@@ -348,7 +351,9 @@ func clientIP(r *http.Request) string {
 
 // start makes a session for a caller and the cookie that carries it.
 func (a *Auth) start(c record.Caller, credential string) *http.Cookie {
+	a.mu.Lock()
 	hours := a.cfg.SessionHours
+	a.mu.Unlock()
 	if hours == 0 {
 		hours = defaultSessionHours
 	}

@@ -280,6 +280,15 @@ func (s *Server) routes() *http.ServeMux {
 	t("POST /api/v1/admin/backup", record.Admin, s.backup)
 
 	ui := uiHandler()
+	plain("/-/", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/-/reload" {
+			w.Header().Set("Allow", "POST, PUT")
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			fmt.Fprintln(w, "Reload with POST.")
+			return
+		}
+		writeError(w, record.Errorf(record.NotFound, "nothing stands at %s", r.URL.Path))
+	})
 	plain("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			writeError(w, record.Errorf(record.NotFound, "nothing takes %s %s here", r.Method, r.URL.Path))
