@@ -11,7 +11,7 @@ import (
 // lockData makes this process the only one that uses a data directory, before
 // anything in it is opened. The lock goes with the process, kill -9 included.
 func lockData(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	f, err := os.OpenFile(filepath.Join(dir, "vedette.lock"), os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
