@@ -53,7 +53,18 @@ func RemoteWrite(app storage.Appendable, cfg RemoteWriteConfig, counts *Counts, 
 	rw := &remoteWrite{app: app, cfg: cfg, counts: counts, log: log}
 	h := remoteapi.NewWriteHandler(rw, remoteapi.MessageTypes{remoteapi.WriteV1MessageType, remoteapi.WriteV2MessageType},
 		remoteapi.WithWriteHandlerLogger(log))
-	return throttle(h, cfg.MaxConcurrent)
+	return postOnly(throttle(h, cfg.MaxConcurrent))
+}
+
+func postOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, "remote write is sent with POST", http.StatusMethodNotAllowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // throttle lets n requests in at once; the others wait for a second.
