@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -305,6 +306,9 @@ func cmdFault(ctx context.Context, args []string, st streams) error {
 	name := ""
 	if len(pos) == 2 {
 		name = pos[1]
+	}
+	if len(pos) == 2 && name != "all" && !slices.ContainsFunc(demo.Faults(), func(f demo.FaultInfo) bool { return f.Name == name }) {
+		return &usageError{fmt.Sprintf("vedette demo fault: there is no fault %q; vedette demo fault list names them", name)}
 	}
 	text, err := demo.Fault(ctx, *base, pos[0], name)
 	if err != nil {

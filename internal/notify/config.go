@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/alertmanager/matcher/compat"
 	"github.com/prometheus/alertmanager/template"
 	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/common/version"
 
 	"github.com/vedette-sre/vedette/internal/record"
 )
@@ -23,19 +24,20 @@ type Config struct {
 	conf *config.Config
 }
 
-// allowUTF8 sets, once in the process, the mode in which the alertmanager
-// binary runs by default: matchers and label names in UTF-8 with a fall back to
-// the classic syntax. The library keeps the mode in package variables and
-// starts in the classic mode.
-var allowUTF8 = sync.OnceFunc(func() {
+// prepareLibrary sets, once in the process, what the library keeps in package
+// variables: the mode in which the alertmanager binary runs by default (matchers
+// and label names in UTF-8 with a fall back to the classic syntax), and the
+// version whose API is served, which amtool compares with its own.
+var prepareLibrary = sync.OnceFunc(func() {
 	compat.InitFromFlags(promslog.NewNopLogger(), featurecontrol.NoopFlags{})
+	version.Version = "0.34.2"
 })
 
 // Parse reads an alertmanager.yml. It accepts and refuses what Alertmanager
 // does. Relative names of template, certificate and credential files are taken
 // from baseDir. An error has the kind Invalid.
 func Parse(content []byte, baseDir string) (c *Config, err error) {
-	allowUTF8()
+	prepareLibrary()
 	defer func() {
 		// The library dereferences nil for some combinations of settings
 		// that exclude each other.

@@ -103,7 +103,7 @@ const (
 // Open reads the state of the last run and starts nothing. Until Apply is
 // called the configuration is DefaultConfig; after Open call Apply, then Run.
 func Open(o Options) (*Notifier, error) {
-	allowUTF8()
+	prepareLibrary()
 	if o.DB == nil {
 		return nil, errors.New("open the notifier: no database given")
 	}
