@@ -222,7 +222,7 @@ function Rail({ at }: { at: string }) {
     <nav class="rail" aria-label="Screens">
       <a class="brand" href={href(['now'])} aria-label="Vedette, Now">
         <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">
-          <path d="M1 3l7 11 7-11h-3.400L8 9 4.400 3z" fill="currentColor" />
+          <path d="M1 3l7 11 7-11h-3.400L8 9 4.4 3z" fill="currentColor" />
         </svg>
         <span>Vedette</span>
       </a>

@@ -270,7 +270,7 @@ function RunPanel({ run, check }: { run: Run; check: Check }) {
                 <div class={`wf is-${ph.state}`} key={p}>
                   <span class="wf-name">{p}</span>
                   <span class="wf-track">
-                    {ph.state === 'done' || ph.state === 'failed' ? <span class="wf-bar" style={{ left: `${Math.min(99.500, left)}%`, width: `max(2px, ${width}%)`, background: phaseColours[i] }} /> : null}
+                    {ph.state === 'done' || ph.state === 'failed' ? <span class="wf-bar" style={{ left: `${Math.min(99.5, left)}%`, width: `max(2px, ${width}%)`, background: phaseColours[i] }} /> : null}
                   </span>
                   <span class="wf-time num">{ph.state === 'done' ? seconds(ph.seconds) : ph.state === 'failed' ? `failed, ${seconds(ph.seconds)}` : ph.state === 'skipped' ? 'none' : 'not reached'}</span>
                 </div>

@@ -20,17 +20,17 @@ export function Mark({ state, word, quiet }: { state: State | 'pending' | 'silen
 /** ▲ page, ◆ warning, ○ unknown, drawn so that no font can change them. */
 export function Shape({ state }: { state: string }) {
   const d =
-    state === 'page' ? 'M5 .6 9.700 9.200H.3z' : state === 'warning' ? 'M5 .2 9.800 5 5 9.800.2 5z' : '';
+    state === 'page' ? 'M5 .6 9.7 9.200H.3z' : state === 'warning' ? 'M5 .2 9.8 5 5 9.8.2 5z' : '';
   return (
     <svg class="shape" width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
       {d ? (
         <path d={d} fill="currentColor" />
       ) : state === 'unknown' ? (
-        <circle cx="5" cy="5" r="3.700" fill="none" stroke="currentColor" stroke-width="1.700" />
+        <circle cx="5" cy="5" r="3.7" fill="none" stroke="currentColor" stroke-width="1.7" />
       ) : state === 'pending' ? (
-        <path d="M5 1.200 8.800 5 5 8.800 1.200 5z" fill="none" stroke="currentColor" stroke-width="1.300" />
+        <path d="M5 1.2 8.8 5 5 8.8 1.2 5z" fill="none" stroke="currentColor" stroke-width="1.3" />
       ) : state === 'silenced' ? (
-        <path d="M1.500 5h7" stroke="currentColor" stroke-width="1.600" />
+        <path d="M1.5 5h7" stroke="currentColor" stroke-width="1.6" />
       ) : null}
     </svg>
   );

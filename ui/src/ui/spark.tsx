@@ -55,7 +55,7 @@ export function PhaseBar({ ms, scale, failed, width = 160 }: { ms: number[]; sca
   return (
     <svg class="phasebar" width={width} height="10" viewBox={`0 0 ${width} 10`} role="img" aria-label={text || 'no phase reached'}>
       <title>{text || 'no phase reached'}</title>
-      <rect class="track" x="0" y="4.500" width={width} height="1" />
+      <rect class="track" x="0" y="4.5" width={width} height="1" />
       {total > 0 &&
         ms.map((m, i) => {
           const w = Math.min(width - x, (m / scale) * width);
