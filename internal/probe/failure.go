@@ -34,7 +34,7 @@ func (r *run) fail(f *failure, rep *reply) {
 	case rep.head != nil:
 		r.res.Reply = showReply(rep.head, rep.body, r.hidden)
 	default:
-		r.res.Reply = shorten(r.hidden.clean(strings.ToValidUTF8(string(rep.raw), "\uFFFD")), maxReply)
+		r.res.Reply = r.hidden.show(hideHeaders(string(rep.raw)))
 	}
 }
 

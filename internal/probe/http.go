@@ -80,15 +80,18 @@ func (p *prepared) run(ctx context.Context, location string) (res record.CheckRe
 // walk makes hop after hop until a reply is no redirect.
 func (r *run) walk() {
 	at := request{url: r.url, method: r.Method, body: r.Body, trusted: true}
-	jar, _ := cookiejar.New(nil) // New only fails on options
-	visited := map[string]bool{}
+	var jar *cookiejar.Jar // made at the first redirect, which most runs do not have
+	visited := make(map[string]bool, 1)
 	for {
-		r.res.Hops = append(r.res.Hops, record.Hop{URL: r.hidden.clean(at.url.String())})
+		address := at.url.String()
+		visited[address] = true
+		r.res.Hops = append(r.res.Hops, record.Hop{URL: r.hidden.clean(address)})
 		hop := &r.res.Hops[len(r.res.Hops)-1]
-		visited[at.url.String()] = true
 		rep, f := r.hop(hop, at)
 		if rep != nil && rep.head != nil {
-			r.hidden = r.hidden.with(cookieValues(rep.head.Cookies())...)
+			if cookies := rep.head.Cookies(); len(cookies) > 0 {
+				r.hidden = r.hidden.with(cookieValues(cookies)...)
+			}
 		}
 		if f != nil {
 			r.fail(f, rep)
@@ -114,6 +117,9 @@ func (r *run) walk() {
 			}
 			r.fail(&failure{"redirect", "redirect_loop", said}, rep)
 			return
+		}
+		if jar == nil {
+			jar, _ = cookiejar.New(nil) // New only fails on options
 		}
 		jar.SetCookies(at.url, rep.head.Cookies())
 		at = at.redirected(rep.head.StatusCode, next, r.url)

@@ -133,13 +133,36 @@ func showReply(head *http.Response, body []byte, s secrets) string {
 	}
 	_ = h.Write(&b) // a strings.Builder takes everything
 	b.WriteString("\r\n")
-	longest := 0
-	if len(s) > 0 {
-		longest = len(s[0])
+	b.Write(body[:min(len(body), 4*maxReply)]) // what is removed makes it shorter
+	return s.show(b.String())
+}
+
+var headerLine = regexp.MustCompile(`(?m)^([!#$%&'*+.^_|~0-9A-Za-z-]+):[^\r\n]*`)
+
+// hideHeaders removes the values of telling headers from a head that was not
+// parsed.
+func hideHeaders(raw string) string {
+	return headerLine.ReplaceAllStringFunc(raw, func(line string) string {
+		if name, _, _ := strings.Cut(line, ":"); sensitive(name) {
+			return name + ": " + removed
+		}
+		return line
+	})
+}
+
+// show makes a text from outside, cut off anywhere, fit to be kept: at most
+// maxReply bytes of valid UTF-8 without secrets.
+func (s secrets) show(text string) string {
+	text = s.clean(text)
+	for _, sec := range s {
+		for k := len(sec) - 1; k >= 4; k-- {
+			if strings.HasSuffix(text, sec[:k]) {
+				text = text[:len(text)-k] // the cut went through a secret
+				break
+			}
+		}
 	}
-	// A secret across the cut must be removed whole: clean more than is kept.
-	b.Write(body[:min(len(body), maxReply+longest)])
-	return shorten(s.clean(strings.ToValidUTF8(b.String(), "\uFFFD")), maxReply)
+	return shorten(strings.ToValidUTF8(text, "\uFFFD"), maxReply)
 }
 
 // shorten cuts a text to n bytes at most, "…" included.

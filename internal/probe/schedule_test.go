@@ -55,6 +55,17 @@ func (b *bench) of(id string) []record.CheckResult {
 	return append([]record.CheckResult(nil), b.runs[id]...)
 }
 
+// all returns the runs of every check so far.
+func (b *bench) all() map[string][]record.CheckResult {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make(map[string][]record.CheckResult, len(b.runs))
+	for id, runs := range b.runs {
+		out[id] = append([]record.CheckResult(nil), runs...)
+	}
+	return out
+}
+
 // takes is a run that goes on for d, or until its context ends.
 func takes(d time.Duration) func(context.Context, probe.Check) record.CheckResult {
 	return func(ctx context.Context, _ probe.Check) record.CheckResult {
@@ -87,7 +98,7 @@ func TestSpread(t *testing.T) {
 		time.Sleep(2 * time.Millisecond) // for the runs that began last
 		b.stop()
 		var perSecond [60]int
-		for id, runs := range b.runs {
+		for id, runs := range b.all() {
 			if n := len(runs); n != 2 && n != 3 { // 3: at both ends
 				t.Fatalf("%s ran %d times in two intervals", id, n)
 			}
@@ -101,8 +112,8 @@ func TestSpread(t *testing.T) {
 				}
 			}
 		}
-		if len(b.runs) != n {
-			t.Fatalf("got runs of %d checks, want %d", len(b.runs), n)
+		if len(b.all()) != n {
+			t.Fatalf("got runs of %d checks, want %d", len(b.all()), n)
 		}
 		for s, got := range perSecond {
 			if mean := n / 30; got < mean/2 || got > mean*3/2 {
@@ -125,12 +136,12 @@ func TestFirstRun(t *testing.T) {
 		defer b.stop()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(b.runs) != 20 {
-			t.Fatalf("after a second %d of 20 checks have run", len(b.runs))
+		if len(b.all()) != 20 {
+			t.Fatalf("after a second %d of 20 checks have run", len(b.all()))
 		}
 		time.Sleep(3 * interval)
 		synctest.Wait()
-		for id, runs := range b.runs {
+		for id, runs := range b.all() {
 			if n := len(runs); n != 3 && n != 4 {
 				t.Errorf("%s: got %d runs", id, n)
 			}
@@ -173,7 +184,7 @@ func TestHangingTargets(t *testing.T) {
 		defer b.stop()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		for id, runs := range b.runs {
+		for id, runs := range b.all() {
 			if len(runs) < 11 {
 				t.Errorf("%s: %d runs in twelve intervals", id, len(runs))
 			}
@@ -199,7 +210,7 @@ func TestOverload(t *testing.T) {
 		time.Sleep(minutes * time.Minute)
 		synctest.Wait()
 		all := 0
-		for id, runs := range b.runs {
+		for id, runs := range b.all() {
 			all += len(runs)
 			if len(runs) < 10 {
 				t.Errorf("%s ran %d times: starved", id, len(runs))

@@ -213,3 +213,14 @@ func closedPort(t testing.TB) string {
 }
 
 func portOnly(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
+
+// clientFiles writes a client certificate and its key.
+func clientFiles(t testing.TB, a *authority) (cert, key string) {
+	t.Helper()
+	c := a.issue(t, time.Hour, "client")
+	der, err := x509.MarshalECPrivateKey(c.PrivateKey.(*ecdsa.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writePEM(t, "client.pem", "CERTIFICATE", c.Certificate[0]), writePEM(t, "client.key", "EC PRIVATE KEY", der)
+}

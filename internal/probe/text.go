@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -15,7 +16,7 @@ import (
 func Text(r record.CheckResult) string {
 	var b strings.Builder
 	render(&b, r)
-	return strings.Map(func(c rune) rune {
+	text := strings.Map(func(c rune) rune {
 		if c == '\n' || unicode.IsPrint(c) {
 			return c
 		}
@@ -24,7 +25,10 @@ func Text(r record.CheckResult) string {
 		}
 		return '\uFFFD'
 	}, b.String())
+	return trailing.ReplaceAllString(text, "\n")
 }
+
+var trailing = regexp.MustCompile(` +\n`)
 
 func render(b *strings.Builder, r record.CheckResult) {
 	longest := time.Millisecond
@@ -65,9 +69,6 @@ func render(b *strings.Builder, r record.CheckResult) {
 		if i < len(r.Hops)-1 {
 			b.WriteByte('\n')
 		}
-	}
-	if len(r.Hops) > 1 {
-		fmt.Fprintf(b, "%d redirects\n", len(r.Hops)-1)
 	}
 	if r.Success {
 		fmt.Fprintf(b, "ok in %s\n", ms(r.Duration))
