@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -47,6 +49,7 @@ const usageText = `Vedette keeps watch over microservices.
   vedette config check FILE
                   say whether a vedette.yml and the files it names are right
   vedette backup  --output FILE [--url URL] [--token TOKEN] [--tenant NAME]
+                  [--ca-file FILE] [--insecure]
   vedette restore --input FILE [--data DIR] [--tenant NAME]
   vedette hash-password
                   read a password and print the hash for vedette.yml
@@ -375,6 +378,24 @@ func cmdConfig(_ context.Context, args []string, st streams) error {
 	return nil
 }
 
+// httpsClient trusts the authority in a PEM file besides the system's.
+func httpsClient(caFile string, insecure bool) (*http.Client, error) {
+	cfg := &tls.Config{InsecureSkipVerify: insecure}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, &usageError{"--ca-file: " + err.Error()}
+		}
+		if cfg.RootCAs, err = x509.SystemCertPool(); err != nil {
+			cfg.RootCAs = x509.NewCertPool()
+		}
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, &usageError{fmt.Sprintf("--ca-file: %s holds no PEM certificate", caFile)}
+		}
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, Proxy: http.ProxyFromEnvironment}}, nil
+}
+
 func many(n int, what string) string {
 	if n != 1 {
 		what += "s"
@@ -389,7 +410,13 @@ func cmdBackup(ctx context.Context, args []string, st streams) error {
 	token := fs.String("token", "", "token of an administrator (default $VEDETTE_TOKEN)")
 	tenant := fs.String("tenant", "", "tenant to copy (default: the token's)")
 	output := fs.String("output", "", "file to write; - for standard output")
+	caFile := fs.String("ca-file", "", "PEM file of the authority that signed the server's certificate")
+	insecure := fs.Bool("insecure", false, "accept any certificate")
 	if _, err := parse(fs, args, st); err != nil {
+		return err
+	}
+	client, err := httpsClient(*caFile, *insecure)
+	if err != nil {
 		return err
 	}
 	if *output == "" {
@@ -409,7 +436,7 @@ func cmdBackup(ctx context.Context, args []string, st streams) error {
 	if *tenant != "" {
 		req.Header.Set("X-Vedette-Tenant", *tenant)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask %s for a backup: %w", *base, err)
 	}

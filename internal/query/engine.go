@@ -39,10 +39,12 @@ func (c Config) withDefaults() Config {
 
 // Engines are the two that a tenant has: users cannot starve the rules.
 type Engines struct {
-	Users, Rules *promql.Engine
+	Users, Rules promql.QueryEngine
 	Parser       parser.Parser
 	Config       Config
 	slots        *slots
+	counted      *counted
+	close        []func() error
 }
 
 // NewEngines makes the engines; reg gets their metrics.
@@ -64,14 +66,23 @@ func NewEngines(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Engine
 			Parser:                   p,
 		})
 	}
-	return &Engines{Users: mk("users", s), Rules: mk("rules", nil), Parser: p, Config: cfg, slots: s}
+	users, own := mk("users", s), mk("rules", nil)
+	c := newCounted(users, reg)
+	return &Engines{Users: c, Rules: own, Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
 }
 
 // Close ends both engines; running queries are cancelled.
 func (e *Engines) Close() {
-	_ = e.Users.Close()
-	_ = e.Rules.Close()
+	for _, f := range e.close {
+		_ = f() // only the tracker can fail, and ours does not
+	}
 }
+
+// TooMany is how many queries held more than max_samples.
+func (e *Engines) TooMany() int64 { return e.counted.tooMany.Load() }
+
+// TooSlow is how many queries took longer than the timeout.
+func (e *Engines) TooSlow() int64 { return e.counted.tooSlow.Load() }
 
 // Waited is how many queries had to wait for a slot.
 func (e *Engines) Waited() int64 { return e.slots.count.Load() }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/judge"
+	"github.com/vedette-sre/vedette/internal/record"
 )
 
 type processView struct {
@@ -103,6 +105,9 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 	if v.Config.NotServed == nil {
 		v.Config.NotServed = []NotServed{}
 	}
+	if c, _ := record.CallerFrom(r.Context()); !c.AllTenants {
+		v.Config = ownConfig(v.Config, t.Name)
+	}
 	if v.Process.Uptime > 0 {
 		v.Process.CPUPercent = 100 * p.cpu / v.Process.Uptime
 	}
@@ -135,9 +140,9 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 		{"limits.max_label_name_bytes", "bytes of a label's name", int64(lim.MaxLabelName), hits["max_label_name_bytes"]},
 		{"limits.max_label_value_bytes", "bytes of a label's value", int64(lim.MaxLabelValue), hits["max_label_value_bytes"]},
 		{"query.max_concurrent", "queries of users at once; more wait", int64(t.Engines.Config.MaxConcurrent), t.Engines.Waited()},
-		{"query.max_samples", "samples a query may hold; more is an error", int64(t.Engines.Config.MaxSamples), 0},
+		{"query.max_samples", "samples a query may hold; more is an error", int64(t.Engines.Config.MaxSamples), t.Engines.TooMany()},
+		{"query.timeout", "seconds a query may take; more is an error", int64(t.Engines.Config.Timeout.Seconds()), t.Engines.TooSlow()},
 		{"http.max_body_bytes", "bytes of one request", s.o.Limits.MaxBodyBytes, counter(s.hits.WithLabelValues(limitBody))},
-		{"http.max_header_bytes", "bytes of a request's header", int64(s.o.Limits.MaxHeaderBytes), 0},
 		{"http.max_requests", "requests answered at once", int64(s.o.Limits.MaxRequests), counter(s.hits.WithLabelValues(limitRequests))},
 	} {
 		v.Limits = append(v.Limits, l)
@@ -166,6 +171,25 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 	}
 	writeJSON(w, v)
 	return nil
+}
+
+// ownConfig leaves of the configuration's state what concerns one tenant: the
+// path and another tenant's sections are none of its business.
+func ownConfig(c ConfigState, name record.Tenant) ConfigState {
+	own := ConfigState{LoadedAt: c.LoadedAt, OK: c.OK, NotServed: []NotServed{}}
+	if !c.OK {
+		own.Error = "the last configuration offered was refused; an administrator of all tenants can see why"
+	}
+	for _, n := range c.NotServed {
+		of, section, found := strings.Cut(strings.TrimPrefix(n.Section, "tenants."), ".")
+		if !strings.HasPrefix(n.Section, "tenants.") {
+			of, section, found = string(record.DefaultTenant), n.Section, true
+		}
+		if found && of == string(name) {
+			own.NotServed = append(own.NotServed, NotServed{section, n.Reason})
+		}
+	}
+	return own
 }
 
 // headChunks is how many chunks the store holds in memory; its engine tells it
