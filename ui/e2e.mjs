@@ -15,6 +15,9 @@ let base = process.argv[2];
 let server;
 if (!base) {
   server = spawn(process.execPath, [join(here, 'mock/server.mjs'), '--port', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  // It ends with this process, however that ends.
+  process.on('exit', () => server.kill());
+  for (const sig of ['SIGINT', 'SIGTERM']) process.on(sig, () => process.exit(1));
   base = await new Promise((done, fail) => {
     server.stdout.once('data', (d) => done(/http:\/\/[^/\s]+/.exec(String(d))[0]));
     server.once('exit', (c) => fail(new Error(`the mock server ended with ${c}`)));
@@ -383,9 +386,9 @@ if (mock) {
 
 await browser.close();
 if (mock) await scenario('scenario=full&login=0&live=1');
-server?.kill();
 if (problems.length) {
   console.error('\n' + problems.join('\n'));
   process.exit(1);
 }
 console.log('\nall steps hold');
+process.exit(0);
