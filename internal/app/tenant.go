@@ -143,6 +143,9 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	}, t.log.With("station", "probe")); err != nil {
 		return nil, err
 	}
+	if err = reg.Register(t.prober); err != nil {
+		return nil, fmt.Errorf("register the metrics of checks: %w", err)
+	}
 	if t.blackbox, err = probe.NewBlackbox(plan.blackbox, reg, t.log.With("station", "probe")); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func (s *Server) checks(w http.ResponseWriter, r *http.Request, t *Tenant) error
 	for _, c := range t.Prober.Checks() {
 		st := t.Board.Get(r.Context(), c.ID, now)
 		v := checkView{
-			ID: c.ID, Name: c.Name, Kind: "http", Target: c.URL, Location: "hub", Interval: c.Interval.Seconds(),
+			ID: c.ID, Name: c.Name, Kind: "http", Target: c.Target(), Location: "hub", Interval: c.Interval.Seconds(),
 			Labels: c.Labels, Source: "config", State: st.State, Consecutive: st.Consecutive, Last: st.Last, Recent: st.Recent, Runs24h: st.Runs24h,
 		}
 		if v.Labels == nil {
