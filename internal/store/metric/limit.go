@@ -84,7 +84,9 @@ func (s *Store) check(ref storage.SeriesRef, ls labels.Labels, lookup storage.Ge
 			return err
 		}
 	}
-	if l.MaxSeries > 0 && s.db.Head().NumSeries() >= uint64(l.MaxSeries) && ref == 0 {
+	// A reference may be of a series that has gone meanwhile (a scrape keeps
+	// them), so that at the limit only the labels tell what is known.
+	if l.MaxSeries > 0 && s.db.Head().NumSeries() >= uint64(l.MaxSeries) {
 		if known, _ := lookup.GetRef(ls, ls.Hash()); known == 0 {
 			return s.refuse(LimitSeries, l.MaxSeries, fmt.Sprintf("new series %s", short(ls)))
 		}

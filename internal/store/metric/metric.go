@@ -36,6 +36,10 @@ type Config struct {
 	// BlockDuration is the time range of the youngest blocks; default 2 h.
 	// Tests shorten it.
 	BlockDuration time.Duration
+	// StartTimes keeps the start time that a counter's samples may carry, in an
+	// encoding that Prometheus has behind a feature flag and older versions of it
+	// do not read.
+	StartTimes bool
 }
 
 func (c Config) withDefaults() Config {
@@ -82,6 +86,7 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 	o.OutOfOrderTimeWindow = cfg.OutOfOrder.Milliseconds()
 	o.EnableExemplarStorage, o.MaxExemplars = true, cfg.MaxExemplars
 	o.WALCompression = compression.Snappy
+	o.EnableSTStorage, o.EnableXOR2Encoding = cfg.StartTimes, cfg.StartTimes
 	o.MinBlockDuration = cfg.BlockDuration.Milliseconds()
 	o.MaxBlockDuration = max(min(cfg.Retention/10, 31*24*time.Hour), cfg.BlockDuration).Milliseconds()
 	// A quarter of the engine's defaults: what a small tenant costs while idle.

@@ -1,0 +1,7 @@
+package metric
+
+import "context"
+
+// Compact does now what the engine does every minute: write blocks, and drop
+// those that retention does not keep.
+func (s *Store) Compact(ctx context.Context) error { return s.db.Compact(ctx) }
