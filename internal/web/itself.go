@@ -208,10 +208,10 @@ func headChunks(g prometheus.Gatherer) int64 {
 }
 
 // fullInDays extrapolates the last six hours of free disk space; nil when there
-// is too little history or the space does not shrink.
+// is less than an hour of history or the space does not shrink.
 func fullInDays(q *asker, free uint64) *float64 {
 	var out *float64
-	q.each(`min(deriv(node_filesystem_avail_bytes{job="vedette-host"}[6h])) and min(count_over_time(node_filesystem_avail_bytes{job="vedette-host"}[6h])) > 100`, func(_ map[string]string, f float64) {
+	q.each(`min(deriv(node_filesystem_avail_bytes{job="vedette-host"}[6h])) and min(count_over_time(node_filesystem_avail_bytes{job="vedette-host"}[6h])) > 700`, func(_ map[string]string, f float64) {
 		if f < 0 {
 			days := float64(free) / -f / 86400
 			if days < 3650 {

@@ -309,9 +309,22 @@ func sentence(v nowView) (state, text string) {
 		text += ", " + strings.TrimSuffix(first.Text, ".")
 	}
 	if first.Since != nil {
-		text += " (since " + first.Since.Format("15:04:05") + " UTC)"
+		text += " (for " + since(v.At.Sub(*first.Since)) + ")"
 	}
 	return state, text + "."
+}
+
+// since rounds a duration to what a person would say.
+func since(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", max(int(d.Seconds()), 0))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
 func plural(n int, one, many string) string {
