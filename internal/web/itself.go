@@ -105,7 +105,7 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 	if v.Config.NotServed == nil {
 		v.Config.NotServed = []NotServed{}
 	}
-	if c, _ := record.CallerFrom(r.Context()); !c.AllTenants {
+	if c, _ := record.CallerFrom(r.Context()); !ofInstallation(c) {
 		v.Config = ownConfig(v.Config, t.Name)
 	}
 	if v.Process.Uptime > 0 {

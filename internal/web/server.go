@@ -239,8 +239,16 @@ func (s *Server) routes() *http.ServeMux {
 	plain("POST /api/v1/login", s.login)
 	plain("POST /api/v1/logout", s.logout)
 
+	// What concerns the whole process is for the administrators of the
+	// installation: a profile shows the memory of every tenant.
 	admin := func(pattern string, h http.HandlerFunc) {
-		mux.HandleFunc(pattern, s.timed(pattern, s.allow(record.Admin, h)))
+		mux.HandleFunc(pattern, s.timed(pattern, s.allow(record.Admin, func(w http.ResponseWriter, r *http.Request) {
+			if c, _ := record.CallerFrom(r.Context()); !ofInstallation(c) {
+				writeError(w, record.Errorf(record.Forbidden, "%s is an administrator of the tenant %s; this needs one of the installation (tenant default or *)", c.Name, c.Tenant))
+				return
+			}
+			h(w, r)
+		})))
 	}
 	admin("POST /-/reload", s.reload)
 	admin("PUT /-/reload", s.reload)
@@ -347,6 +355,10 @@ func (s *Server) allow(role record.Role, h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// ofInstallation tells callers who belong to the installation from those of one
+// further tenant.
+func ofInstallation(c record.Caller) bool { return c.AllTenants || c.Tenant == record.DefaultTenant }
+
 type tenantHandler func(w http.ResponseWriter, r *http.Request, t *Tenant) error
 
 // tenant authenticates, opens the caller's tenant for the time of the request,
@@ -408,7 +420,7 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 // all tenants.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	g := prometheus.Gatherers{t.Registry}
-	if c, _ := record.CallerFrom(r.Context()); c.AllTenants || c.Tenant == record.DefaultTenant {
+	if c, _ := record.CallerFrom(r.Context()); ofInstallation(c) {
 		g = append(g, s.o.Process)
 	}
 	promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
