@@ -62,11 +62,11 @@ type TenantConfig struct {
 	Blackbox     string        `yaml:"blackbox"`     // path of a blackbox.yml
 	Checks       []probe.Check `yaml:"checks"`
 	Retention    Retention     `yaml:"retention"`
-	// OutOfOrder is how late a sample may come; default 30m.
-	OutOfOrder model.Duration `yaml:"out_of_order"`
-	Limits     TenantLimits   `yaml:"limits"`
-	Query      query.Config   `yaml:"query"`
-	Outbox     OutboxConfig   `yaml:"outbox"`
+	// OutOfOrder is how late a sample may come; default 30m, 0s for not at all.
+	OutOfOrder *model.Duration `yaml:"out_of_order"`
+	Limits     TenantLimits    `yaml:"limits"`
+	Query      query.Config    `yaml:"query"`
+	Outbox     OutboxConfig    `yaml:"outbox"`
 	// Watch says whether the tenant stores the metrics of this process and
 	// host; default true for the tenant "default" and false for others.
 	Watch *bool `yaml:"watch"`

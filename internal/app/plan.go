@@ -139,7 +139,13 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 	t.checks = append(t.checks, tc.Checks...)
 	t.store = metric.Config{
 		Retention: time.Duration(tc.Retention.Metrics), MaxBytes: tc.maxBytes(),
-		OutOfOrder: time.Duration(tc.OutOfOrder), Limits: tc.Limits.Limits,
+		Limits: tc.Limits.Limits,
+	}
+	if d := tc.OutOfOrder; d != nil {
+		t.store.OutOfOrder = time.Duration(*d)
+		if *d == 0 {
+			t.store.OutOfOrder = -1 // the store's word for none; its zero is the default
+		}
 	}
 	if db := t.prometheus.StorageConfig.TSDBConfig; db != nil && tc.Prometheus != "" {
 		if t.store.OutOfOrder == 0 && db.OutOfOrderTimeWindow > 0 {
