@@ -17,6 +17,8 @@ import (
 )
 
 type breach struct {
+	// ID tells two breaches of one name apart: an alert's fingerprint.
+	ID       string     `json:"id"`
 	Severity string     `json:"severity"` // page, warning or unknown
 	Kind     string     `json:"kind"`     // alert, check, target, rule, storage or outbox
 	Name     string     `json:"name"`
@@ -163,7 +165,7 @@ func (s *Server) alertBreaches(ctx context.Context, t *Tenant, v *nowView) {
 		}
 		text := cmp.Or(a.Annotations["summary"], a.Annotations["description"], a.Annotations["message"])
 		since, name := a.StartsAt.UTC(), a.Labels["alertname"]
-		v.Breaches = append(v.Breaches, breach{severityOf(a.Labels), "alert", name, text, &since,
+		v.Breaches = append(v.Breaches, breach{a.Fingerprint, severityOf(a.Labels), "alert", name, text, &since,
 			"#/alerts?alert=" + url.QueryEscape(name)})
 	}
 }
@@ -181,7 +183,7 @@ func (s *Server) checkBreaches(ctx context.Context, t *Tenant, now time.Time, v 
 			sev = "page"
 		}
 		since := st.Since.UTC()
-		v.Breaches = append(v.Breaches, breach{sev, "check", c.Name, st.Last.Message, &since, "#/checks/" + url.PathEscape(c.ID)})
+		v.Breaches = append(v.Breaches, breach{"check " + c.ID, sev, "check", c.Name, st.Last.Message, &since, "#/checks/" + url.PathEscape(c.ID)})
 	}
 	for _, k := range []string{"total", "up", "down", "unknown"} {
 		v.Checks[k] += 0
@@ -213,17 +215,17 @@ func (s *Server) targetBreaches(t *Tenant, now time.Time, v *nowView) {
 		if d.n == d.total {
 			sev = "page"
 		}
-		v.Breaches = append(v.Breaches, breach{sev, "target", job,
+		v.Breaches = append(v.Breaches, breach{"target " + job, sev, "target", job,
 			fmt.Sprintf("%d of %d targets cannot be scraped: %s", d.n, d.total, d.err), nil, "#/itself?section=targets"})
 	}
 }
 
 func (s *Server) ruleBreaches(t *Tenant, v *nowView) {
 	for _, f := range t.Rules.Health().Failures {
-		v.Breaches = append(v.Breaches, breach{"warning", "rule", f.Rule, "the rule cannot be evaluated: " + f.Error, nil, "#/itself?section=rules"})
+		v.Breaches = append(v.Breaches, breach{"rule " + f.Group + " " + f.Rule, "warning", "rule", f.Rule, "the rule cannot be evaluated: " + f.Error, nil, "#/itself?section=rules"})
 	}
 	if c := s.o.Config(); !c.OK {
-		v.Breaches = append(v.Breaches, breach{"warning", "rule", "configuration", "the new configuration was refused and the old one is in force: " + firstLine(c.Error), nil, "#/itself?section=config"})
+		v.Breaches = append(v.Breaches, breach{"configuration", "warning", "rule", "configuration", "the new configuration was refused and the old one is in force: " + firstLine(c.Error), nil, "#/itself?section=config"})
 	}
 }
 
@@ -235,7 +237,7 @@ func firstLine(s string) string {
 func (s *Server) outboxBreaches(ctx context.Context, t *Tenant, v *nowView) {
 	st, err := t.Notifier.OutboxStats(ctx)
 	if err != nil {
-		v.Breaches = append(v.Breaches, breach{"warning", "outbox", "outbox", "cannot be read: " + err.Error(), nil, "#/alerts?tab=outbox"})
+		v.Breaches = append(v.Breaches, breach{"outbox", "warning", "outbox", "outbox", "cannot be read: " + err.Error(), nil, "#/alerts?tab=outbox"})
 		return
 	}
 	if st.Failed > 0 {
@@ -248,19 +250,19 @@ func (s *Server) outboxBreaches(ctx context.Context, t *Tenant, v *nowView) {
 			}
 		}
 		if err == nil && n > 0 {
-			v.Breaches = append(v.Breaches, breach{"page", "outbox", "notifications", plural(n, "notification", "notifications") + " could not be delivered and were given up within the last day", nil, "#/alerts?tab=outbox"})
+			v.Breaches = append(v.Breaches, breach{"outbox failed", "page", "outbox", "notifications", plural(n, "notification", "notifications") + " could not be delivered and were given up within the last day", nil, "#/alerts?tab=outbox"})
 		}
 	}
 	if st.OldestPending > 2*time.Minute {
 		since := time.Now().Add(-st.OldestPending).UTC()
-		v.Breaches = append(v.Breaches, breach{"page", "outbox", "notifications", fmt.Sprintf("%d notifications wait for a receiver that does not take them", st.Pending), &since, "#/alerts?tab=outbox"})
+		v.Breaches = append(v.Breaches, breach{"outbox waiting", "page", "outbox", "notifications", fmt.Sprintf("%d notifications wait for a receiver that does not take them", st.Pending), &since, "#/alerts?tab=outbox"})
 	}
 }
 
 func (s *Server) storageBreaches(t *Tenant, v *nowView) {
 	d := disk(t.Dir)
 	if d.total > 0 && float64(d.free) < 0.05*float64(d.total) {
-		v.Breaches = append(v.Breaches, breach{"page", "storage", "disk", fmt.Sprintf("the disk of the data has %.1f GB of %.1f GB left", float64(d.free)/1e9, float64(d.total)/1e9), nil, "#/itself?section=storage"})
+		v.Breaches = append(v.Breaches, breach{"disk", "page", "storage", "disk", fmt.Sprintf("the disk of the data has %.1f GB of %.1f GB left", float64(d.free)/1e9, float64(d.total)/1e9), nil, "#/itself?section=storage"})
 	}
 }
 

@@ -76,11 +76,11 @@ export function now(scenario, tenant = 'default') {
     spark: spark(name, rps, p99, t), note,
   }));
   const breaches = [
-    { severity: 'page', kind: 'alert', name: 'OrdersErrors', text: 'orders answers 4.2 % of its requests with an error, above 1 % for 12 min', since: iso(t - 12 * min), link: '#/alerts?name=OrdersErrors' },
-    { severity: 'page', kind: 'check', name: 'checkout page', text: 'fails at processing: no reply within 10 s', since: iso(t - 11 * min), link: '#/checks/checkout' },
-    { severity: 'warning', kind: 'alert', name: 'PricingSlow', text: 'p99 of pricing is 612 ms, 3.1 times its usual', since: iso(t - 18 * min), link: '#/alerts?name=PricingSlow' },
-    { severity: 'warning', kind: 'outbox', name: 'telegram', text: '2 notifications did not arrive: 401 Unauthorized', since: iso(t - 9 * min), link: '#/alerts?tab=outbox&status=failed' },
-    { severity: 'unknown', kind: 'target', name: 'legacy-billing', text: 'no sample came for 4 min', since: iso(t - 4 * min), link: '#/itself?find=legacy' },
+    { id: 'b1', severity: 'page', kind: 'alert', name: 'OrdersErrors', text: 'orders answers 4.2 % of its requests with an error, above 1 % for 12 min', since: iso(t - 12 * min), link: '#/alerts?name=OrdersErrors' },
+    { id: 'b2', severity: 'page', kind: 'check', name: 'checkout page', text: 'fails at processing: no reply within 10 s', since: iso(t - 11 * min), link: '#/checks/checkout' },
+    { id: 'b3', severity: 'warning', kind: 'alert', name: 'PricingSlow', text: 'p99 of pricing is 612 ms, 3.1 times its usual', since: iso(t - 18 * min), link: '#/alerts?name=PricingSlow' },
+    { id: 'b4', severity: 'warning', kind: 'outbox', name: 'telegram', text: '2 notifications did not arrive: 401 Unauthorized', since: iso(t - 9 * min), link: '#/alerts?tab=outbox&status=failed' },
+    { id: 'b5', severity: 'unknown', kind: 'target', name: 'legacy-billing', text: 'no sample came for 4 min', since: iso(t - 4 * min), link: '#/itself?find=legacy' },
   ];
   const calm = scenario === 'empty' || scenario === 'calm';
   const n = services.length;

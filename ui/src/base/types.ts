@@ -16,6 +16,7 @@ export interface Session {
 }
 
 export interface Breach {
+  id: string;
   severity: Severity;
   kind: string;
   name: string;

@@ -61,7 +61,7 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
   const down = targets.filter((t) => t.health === 'down').length;
   const bad = troubles(d, down);
   const st = d.storage;
-  const full = st.full_in_days === null ? 'the disk does not fill' : `disk full in ${days(st.full_in_days)}`;
+  const full = st.full_in_days === null ? 'no sign of a full disk' : `disk full in ${days(st.full_in_days)}`;
   const p = d.process;
   const hits = (d.limits ?? []).reduce((n, l) => n + l.hits, 0);
   const text = bad.length ? cap(bad.map((b) => b.text).join('; ')) + '.' : `Vedette is well: ${bytes(p.rss)} of memory, ${sig3(p.cpu_percent)} % of a core, ${st.series.toLocaleString('en-GB')} series; ${full}.`;

@@ -77,7 +77,7 @@ function View({ d }: { d: Now }) {
               stack
               label="Breaches, worst first"
               rows={breaches}
-              keyOf={(b) => `${b.severity} ${b.kind} ${b.name} ${b.link}`}
+              keyOf={(b) => b.id}
               open={(b) => {
                 const l = carry(b.link);
                 if (l?.startsWith('#')) go(l);
