@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -167,7 +168,8 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
-		Watches: plan.watch, BuiltIn: plan.builtIn, Dir: t.dir,
+		MaxConcurrentWrites: cmp.Or(plan.conf.Limits.MaxConcurrentWrites, ingest.DefaultConcurrentWrites),
+		Watches:             plan.watch, BuiltIn: plan.builtIn, Dir: t.dir,
 	}
 	if err := t.apply(plan); err != nil {
 		return nil, err

@@ -17,9 +17,11 @@ import (
 // Counts tells what each protocol has brought since the start. Safe for
 // concurrent use.
 type Counts struct {
-	requests *prometheus.CounterVec
-	samples  *prometheus.CounterVec
-	rejected *prometheus.CounterVec
+	requests       *prometheus.CounterVec
+	samples        *prometheus.CounterVec
+	rejected       *prometheus.CounterVec
+	throttledTotal prometheus.Counter
+	throttled      atomic.Int64
 
 	mu     sync.Mutex
 	protos map[string]*protocol
@@ -40,10 +42,20 @@ func NewCounts(reg prometheus.Registerer) *Counts {
 			Name: "vedette_ingest_samples_total", Help: "Samples stored, by protocol."}, []string{"protocol"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_ingest_rejected_samples_total", Help: "Samples refused, by protocol and reason."}, []string{"protocol", "reason"}),
+		throttledTotal: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vedette_ingest_throttled_requests_total", Help: "Requests told to come again because max_concurrent_writes others were being written."}),
 		protos: map[string]*protocol{},
 	}
-	reg.MustRegister(c.requests, c.samples, c.rejected)
+	reg.MustRegister(c.requests, c.samples, c.rejected, c.throttledTotal)
 	return c
+}
+
+// Throttled is how many requests were told to come again.
+func (c *Counts) Throttled() int64 { return c.throttled.Load() }
+
+func (c *Counts) throttle() {
+	c.throttledTotal.Inc()
+	c.throttled.Add(1)
 }
 
 func (c *Counts) protocol(name string) *protocol {

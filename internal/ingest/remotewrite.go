@@ -23,6 +23,9 @@ import (
 	"github.com/prometheus/prometheus/storage"
 )
 
+// DefaultConcurrentWrites is how many requests are written at once.
+const DefaultConcurrentWrites = 32
+
 // RemoteWriteConfig bounds remote write. Zero means the default.
 type RemoteWriteConfig struct {
 	// MaxFuture is how far ahead of this clock a sample may be; default 10 min.
@@ -45,7 +48,7 @@ func RemoteWrite(app storage.Appendable, cfg RemoteWriteConfig, counts *Counts, 
 		cfg.MaxFuture = 10 * time.Minute
 	}
 	if cfg.MaxConcurrent == 0 {
-		cfg.MaxConcurrent = 32
+		cfg.MaxConcurrent = DefaultConcurrentWrites
 	}
 	if cfg.IsLimit == nil {
 		cfg.IsLimit = func(error) bool { return false }
@@ -53,7 +56,7 @@ func RemoteWrite(app storage.Appendable, cfg RemoteWriteConfig, counts *Counts, 
 	rw := &remoteWrite{app: app, cfg: cfg, counts: counts, log: log}
 	h := remoteapi.NewWriteHandler(rw, remoteapi.MessageTypes{remoteapi.WriteV1MessageType, remoteapi.WriteV2MessageType},
 		remoteapi.WithWriteHandlerLogger(log))
-	return postOnly(throttle(h, cfg.MaxConcurrent))
+	return postOnly(throttle(h, cfg.MaxConcurrent, counts))
 }
 
 func postOnly(next http.Handler) http.Handler {
@@ -68,7 +71,7 @@ func postOnly(next http.Handler) http.Handler {
 }
 
 // throttle lets n requests in at once; the others wait for a second.
-func throttle(next http.Handler, n int) http.Handler {
+func throttle(next http.Handler, n int, counts *Counts) http.Handler {
 	slots := make(chan struct{}, n)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t := time.NewTimer(time.Second)
@@ -81,6 +84,7 @@ func throttle(next http.Handler, n int) http.Handler {
 			// Nobody may be there to read it; an empty answer would be a 200.
 			http.Error(w, "the request ended before its turn", http.StatusServiceUnavailable)
 		case <-t.C:
+			counts.throttle()
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, fmt.Sprintf("%d requests are being written already; retry, or raise limits.max_concurrent_writes", n), http.StatusServiceUnavailable)
 		}

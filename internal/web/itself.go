@@ -134,18 +134,17 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 	}
 	hits := t.Store.LimitHits()
 	lim := u.Limits
-	for _, l := range []limitView{
+	v.Limits = []limitView{
 		{"limits.max_series", "series in memory; new ones above are refused", int64(lim.MaxSeries), hits["max_series"]},
 		{"limits.max_labels", "labels of one series", int64(lim.MaxLabels), hits["max_labels"]},
 		{"limits.max_label_name_bytes", "bytes of a label's name", int64(lim.MaxLabelName), hits["max_label_name_bytes"]},
 		{"limits.max_label_value_bytes", "bytes of a label's value", int64(lim.MaxLabelValue), hits["max_label_value_bytes"]},
+		{"limits.max_concurrent_writes", "remote write requests at once; more are told to come again", int64(t.MaxConcurrentWrites), t.Counts.Throttled()},
 		{"query.max_concurrent", "queries of users at once; more wait", int64(t.Engines.Config.MaxConcurrent), t.Engines.Waited()},
 		{"query.max_samples", "samples a query may hold; more is an error", int64(t.Engines.Config.MaxSamples), t.Engines.TooMany()},
 		{"query.timeout", "seconds a query may take; more is an error", int64(t.Engines.Config.Timeout.Seconds()), t.Engines.TooSlow()},
 		{"http.max_body_bytes", "bytes of one request", s.o.Limits.MaxBodyBytes, counter(s.hits.WithLabelValues(limitBody))},
 		{"http.max_requests", "requests answered at once", int64(s.o.Limits.MaxRequests), counter(s.hits.WithLabelValues(limitRequests))},
-	} {
-		v.Limits = append(v.Limits, l)
 	}
 	h := t.Rules.Health()
 	v.Rules = rulesView{h.Groups, h.Rules, h.Failing, h.LastSeconds, h.Slowest, h.Failures}

@@ -49,6 +49,8 @@ type Tenant struct {
 	Registry  *prometheus.Registry
 	// Watches says that this tenant stores the metrics of the process and host.
 	Watches bool
+	// MaxConcurrentWrites is the limit in force.
+	MaxConcurrentWrites int
 	// BuiltIn says which checks come with Vedette and not from the config.
 	BuiltIn map[string]bool
 	// Dir is the tenant's directory.
