@@ -450,7 +450,9 @@ func writeError(w http.ResponseWriter, err error) {
 	kc := kindCodes[k]
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(kc.code)
-	_ = json.NewEncoder(w).Encode(map[string]string{"status": "error", "error": err.Error(), "kind": kc.name, "errorType": kc.name})
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)                                                                                          // read by people in terminals
+	_ = enc.Encode(map[string]string{"status": "error", "error": err.Error(), "kind": kc.name, "errorType": kc.name}) // a client that left is no fault of ours
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
