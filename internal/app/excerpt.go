@@ -127,15 +127,16 @@ func (l *listing) add(n ast.Node, path string, depth int) {
 	}
 }
 
-// keyOn is the path of the first key on a line, or of the last one above it.
-func (l listing) keyOn(line int) string {
+// keyOn is the path of the key at a place: the last one up to the column, or,
+// where the column is 0, the first one of the line, or the last one above it.
+func (l listing) keyOn(line, column int) string {
 	path := ""
 	for _, e := range l {
-		if e.key && e.line == line {
-			return e.path
-		}
-		if e.line > line {
+		if e.line > line || e.line == line && column > 0 && e.column > column {
 			break
+		}
+		if e.key && e.line == line && column == 0 {
+			return e.path
 		}
 		path = e.path
 	}

@@ -232,7 +232,7 @@ func inFile(path string, err error) error {
 		fmt.Sscan(m[1], &ce.Line)
 		fmt.Sscan(cmp.Or(m[2], "0"), &ce.Column)
 		msg = msg[len(m[0]):]
-		ce.Key = l.keyOn(ce.Line)
+		ce.Key = l.keyOn(ce.Line, ce.Column)
 		if notFound.MatchString(msg) {
 			ce.Key = parent(ce.Key)
 		}
