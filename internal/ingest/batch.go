@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"sync"
 	"time"
@@ -66,6 +67,12 @@ func (w *Writer) Put(ctx context.Context, protocol, group string, at time.Time, 
 		}
 	}
 	if err := app.Commit(); err != nil {
+		w.counts.Add(protocol, 0, map[string]int{"fault": stored, "refused_by_store": rejected})
+		owed := maps.Clone(now) // stale markers of the earlier series too
+		maps.Copy(owed, before)
+		w.mu.Lock()
+		w.groups[group] = owed
+		w.mu.Unlock()
 		return fmt.Errorf("store %d samples of %s: %w", stored, group, err)
 	}
 	var why map[string]int

@@ -82,6 +82,9 @@ func (c *Counts) Add(name string, n int, rejected map[string]int) {
 	}
 	p.mu.Lock()
 	for reason, k := range rejected {
+		if k == 0 {
+			continue
+		}
 		p.rejected[reason] += int64(k)
 		c.rejected.WithLabelValues(name, reason).Add(float64(k))
 	}
