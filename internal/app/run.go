@@ -75,6 +75,9 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 	if s.auth, err = web.NewAuth(c.Auth, key, c.TLS != nil); err != nil {
 		return nil, err
 	}
+	if err := s.auth.KeepEnded(filepath.Join(c.Data, "session.ended")); err != nil {
+		return nil, err
+	}
 	ln, err := listen(c)
 	if err != nil {
 		return nil, err

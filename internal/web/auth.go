@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -169,6 +170,9 @@ type Auth struct {
 	verified map[[32]byte]time.Time // passwords seen lately, so that bcrypt runs once a minute and not for each request
 	failures map[string][]time.Time // by address
 	revoked  map[string]time.Time   // session ids signed out, until their end
+	path     string                 // of the file that keeps revoked over a restart; "" for none
+
+	slow chan struct{} // bounds how many passwords are checked at once
 }
 
 type tokenEntry struct {
@@ -179,7 +183,8 @@ type tokenEntry struct {
 // NewAuth makes the gate. key signs sessions and must stay the same over
 // restarts; secure marks cookies for TLS only.
 func NewAuth(cfg AuthConfig, key []byte, secure bool) (*Auth, error) {
-	a := &Auth{key: key, secure: secure, verified: map[[32]byte]time.Time{}, failures: map[string][]time.Time{}, revoked: map[string]time.Time{}}
+	a := &Auth{key: key, secure: secure, verified: map[[32]byte]time.Time{}, failures: map[string][]time.Time{}, revoked: map[string]time.Time{},
+		slow: make(chan struct{}, 2)}
 	return a, a.Apply(cfg)
 }
 
@@ -281,6 +286,10 @@ func (a *Auth) user(name string) (User, bool) {
 	return User{}, false
 }
 
+// standInHash is compared with where a name is not known. It must cost as much
+// as the hashes that HashPassword makes.
+const standInHash = "$2a$12$WQlP.gp9rHVke7hKIytut.oVxgDYfGf7xxx78KTXIwJwHdjkagvFq"
+
 // byPassword checks a password; guessing is slowed down per address.
 func (a *Auth) byPassword(r *http.Request, name, password string) (record.Caller, error) {
 	addr := clientIP(r)
@@ -298,10 +307,24 @@ func (a *Auth) byPassword(r *http.Request, name, password string) (record.Caller
 	}
 	a.mu.Unlock()
 
+	// One after the other: bcrypt takes a quarter of a second, and guesses sent
+	// all at once would all begin before the first has failed.
+	select {
+	case a.slow <- struct{}{}:
+		defer func() { <-a.slow }()
+	case <-r.Context().Done():
+		return record.Caller{}, r.Context().Err()
+	}
+	a.mu.Lock()
+	over := a.tooMany(addr, now)
+	a.mu.Unlock()
+	if over {
+		return record.Caller{}, record.Errorf(record.Limited, "too many failed sign-ins from %s; wait a minute", addr)
+	}
 	hash := u.PasswordHash
 	if !known {
 		// Spend the same time on a name that does not exist.
-		hash = "$2a$12$WQlP.gp9rHVke7hKIytut.oVxgDYfGf7xxx78KTXIwJwHdjkagvFq"
+		hash = standInHash
 	}
 	err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password))
 	if err != nil || !known {
@@ -407,8 +430,8 @@ func (a *Auth) bySession(v string, now time.Time) (*session, record.Caller, bool
 	if !hmac.Equal([]byte(want), []byte(parts[3])) {
 		return nil, record.Caller{}, false
 	}
-	var unix int64
-	if _, err := fmt.Sscan(parts[2], &unix); err != nil {
+	unix, err := strconv.ParseInt(parts[2], 10, 64)
+	if err != nil {
 		return nil, record.Caller{}, false
 	}
 	s := &session{id: parts[0], user: string(name), expires: time.Unix(unix, 0)}
@@ -418,8 +441,9 @@ func (a *Auth) bySession(v string, now time.Time) (*session, record.Caller, bool
 	return s, c, now.Before(s.expires) && !gone
 }
 
-// end signs a session out.
-func (a *Auth) end(s *session) {
+// end signs a session out. After an error it has ended, but only until a
+// restart.
+func (a *Auth) end(s *session) error {
 	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -429,6 +453,41 @@ func (a *Auth) end(s *session) {
 		}
 	}
 	a.revoked[s.id] = s.expires
+	if a.path == "" {
+		return nil
+	}
+	var b strings.Builder
+	for id, t := range a.revoked {
+		fmt.Fprintf(&b, "%s %d\n", id, t.Unix())
+	}
+	tmp := a.path + ".new"
+	if err := os.WriteFile(tmp, []byte(b.String()), 0o600); err != nil {
+		return fmt.Errorf("keep the end of a session: %w", err)
+	}
+	if err := os.Rename(tmp, a.path); err != nil {
+		return fmt.Errorf("keep the end of a session: %w", err)
+	}
+	return nil
+}
+
+// KeepEnded keeps the sessions that were signed out in a file, so that a restart
+// does not bring them back.
+func (a *Auth) KeepEnded(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("read ended sessions: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.path = path
+	for line := range strings.Lines(string(b)) {
+		var id string
+		var unix int64
+		if n, _ := fmt.Sscan(line, &id, &unix); n == 2 {
+			a.revoked[id] = time.Unix(unix, 0)
+		}
+	}
+	return nil
 }
 
 // csrf is the token that requests by cookie must carry when they change

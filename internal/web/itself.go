@@ -144,6 +144,7 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 		{"query.max_samples", "samples a query may hold; more is an error", int64(t.Engines.Config.MaxSamples), t.Engines.TooMany()},
 		{"query.timeout", "seconds a query may take; more is an error", int64(t.Engines.Config.Timeout.Seconds()), t.Engines.TooSlow()},
 		{"http.max_body_bytes", "bytes of one request", s.o.Limits.MaxBodyBytes, counter(s.hits.WithLabelValues(limitBody))},
+		{"http.max_header_bytes", "bytes of a request's header", int64(s.o.Limits.MaxHeaderBytes), counter(s.hits.WithLabelValues(limitHeader))},
 		{"http.max_requests", "requests answered at once", int64(s.o.Limits.MaxRequests), counter(s.hits.WithLabelValues(limitRequests))},
 	}
 	h := t.Rules.Health()

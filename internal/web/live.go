@@ -85,6 +85,7 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request, t *Tenant) er
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	send := func(format string, a ...any) bool {
+		_ = rc.SetWriteDeadline(time.Now().Add(30 * time.Second)) // a page that reads no more
 		if _, err := fmt.Fprintf(w, format, a...); err != nil {
 			return false
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 
 	"github.com/vedette-sre/vedette/internal/notify"
+	"github.com/vedette-sre/vedette/internal/record"
 )
 
 type breach struct {
@@ -108,7 +109,7 @@ func (s *Server) now(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	s.alertBreaches(r.Context(), t, &v)
 	s.checkBreaches(r.Context(), t, now, &v)
 	s.targetBreaches(t, now, &v)
-	s.ruleBreaches(t, &v)
+	s.ruleBreaches(r.Context(), t, &v)
 	s.outboxBreaches(r.Context(), t, &v)
 	s.storageBreaches(t, &v)
 	v.Services = services(q, t, v.Breaches)
@@ -220,11 +221,15 @@ func (s *Server) targetBreaches(t *Tenant, now time.Time, v *nowView) {
 	}
 }
 
-func (s *Server) ruleBreaches(t *Tenant, v *nowView) {
+func (s *Server) ruleBreaches(ctx context.Context, t *Tenant, v *nowView) {
 	for _, f := range t.Rules.Health().Failures {
 		v.Breaches = append(v.Breaches, breach{"rule " + f.Group + " " + f.Rule, "warning", "rule", f.Rule, "the rule cannot be evaluated: " + f.Error, nil, "#/itself?section=rules"})
 	}
 	if c := s.o.Config(); !c.OK {
+		// The reason quotes the file, with the sections of other tenants.
+		if caller, _ := record.CallerFrom(ctx); !ofInstallation(caller) {
+			c = ownConfig(c, t.Name)
+		}
 		v.Breaches = append(v.Breaches, breach{"configuration", "warning", "rule", "configuration", "the new configuration was refused and the old one is in force: " + firstLine(c.Error), nil, "#/itself?section=config"})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -116,11 +117,25 @@ type Server struct {
 	latency *prometheus.HistogramVec
 	live    *Live
 	mux     *http.ServeMux
+	table   []Route
 }
+
+// Route is one pattern of the server with the lowest role that may use it.
+type Route struct {
+	Pattern string
+	Role    record.Role // NoRole: open to everyone
+	// Process says that the route shows or changes the whole process: a tenant's
+	// own administrator may not use it.
+	Process bool
+}
+
+// Routes lists every route.
+func (s *Server) Routes() []Route { return slices.Clone(s.table) }
 
 // The limits' names, as in metrics and on the Itself screen.
 const (
 	limitBody     = "max_body_bytes"
+	limitHeader   = "max_header_bytes"
 	limitRequests = "max_requests"
 )
 
@@ -135,8 +150,9 @@ func New(o Options) *Server {
 			Name: "vedette_http_request_duration_seconds", Help: "Time to answer, by handler and status class.",
 			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 30}}, []string{"handler", "code"}),
 	}
-	s.hits.WithLabelValues(limitBody)
-	s.hits.WithLabelValues(limitRequests)
+	for _, l := range []string{limitBody, limitHeader, limitRequests} {
+		s.hits.WithLabelValues(l)
+	}
 	o.Process.MustRegister(s.hits, s.latency)
 	s.mux = s.routes()
 	return s
@@ -155,21 +171,26 @@ func (s *Server) HTTPServer(ctx context.Context) *http.Server {
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       5 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    s.o.Limits.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
-		BaseContext:       baseContext(ctx),
+		// ServeHTTP refuses and counts at the limit; this is the end of patience.
+		MaxHeaderBytes: 2 * s.o.Limits.MaxHeaderBytes,
+		ErrorLog:       slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+		BaseContext:    baseContext(ctx),
 	}
 }
 
-// ServeHTTP guards every request: a panic is a 500, the body is limited, a page
-// of another site cannot make a browser change anything.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP guards every request: a panic is a 500, header and body are limited,
+// a page of another site cannot make a browser change anything.
+func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w := &statusWriter{ResponseWriter: rw, status: http.StatusOK}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
 			s.o.Log.Error("a request made a handler panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			if w.wrote {
+				panic(http.ErrAbortHandler) // cut the answer, so that nobody takes it for whole
+			}
 			writeError(w, record.Errorf(record.Internal, "internal error; the log of the server holds the details"))
 		}
 	}()
@@ -186,6 +207,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, record.Errorf(record.Unavailable, "%d requests are being answered already; retry, or raise http.max_requests", s.o.Limits.MaxRequests))
 		return
 	}
+	if n := headerSize(r); n > s.o.Limits.MaxHeaderBytes {
+		s.hits.WithLabelValues(limitHeader).Inc()
+		writeCode(w, http.StatusRequestHeaderFieldsTooLarge, "too_large", fmt.Errorf("a header of %d bytes is over the limit http.max_header_bytes = %d", n, s.o.Limits.MaxHeaderBytes))
+		return
+	}
+	// The routes decide by segments of the path and the stations by the whole:
+	// a slash in disguise would be a way past the roles.
+	if strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
+		writeError(w, record.Errorf(record.Invalid, "the path %q holds %%2F; no name here has a slash", r.URL.RawPath))
+		return
+	}
 	if r.ContentLength > s.o.Limits.MaxBodyBytes {
 		s.hits.WithLabelValues(limitBody).Inc()
 		writeError(w, record.Errorf(record.TooLarge, "a body of %d bytes is over the limit http.max_body_bytes = %d", r.ContentLength, s.o.Limits.MaxBodyBytes))
@@ -197,6 +229,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// headerSize is about what the request's line and header took on the wire.
+func headerSize(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for k, vs := range r.Header {
+		for _, v := range vs {
+			n += len(k) + len(v) + 4
+		}
+	}
+	return n
 }
 
 // crossSite refuses what a browser sends on behalf of another site: writes, and,
@@ -222,7 +265,10 @@ func (s *Server) crossSite(r *http.Request) error {
 
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	plain := func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, s.timed(pattern, h)) }
+	plain := func(pattern string, h http.HandlerFunc) {
+		s.table = append(s.table, Route{Pattern: pattern})
+		mux.HandleFunc(pattern, s.timed(pattern, h))
+	}
 
 	plain("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "Vedette is healthy.") })
 	plain("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
@@ -242,6 +288,7 @@ func (s *Server) routes() *http.ServeMux {
 	// What concerns the whole process is for the administrators of the
 	// installation: a profile shows the memory of every tenant.
 	admin := func(pattern string, h http.HandlerFunc) {
+		s.table = append(s.table, Route{pattern, record.Admin, true})
 		mux.HandleFunc(pattern, s.timed(pattern, s.allow(record.Admin, func(w http.ResponseWriter, r *http.Request) {
 			if c, _ := record.CallerFrom(r.Context()); !ofInstallation(c) {
 				writeError(w, record.Errorf(record.Forbidden, "%s is an administrator of the tenant %s; this needs one of the installation (tenant default or *)", c.Name, c.Tenant))
@@ -259,6 +306,7 @@ func (s *Server) routes() *http.ServeMux {
 	admin("GET /debug/pprof/trace", pprof.Trace)
 
 	t := func(pattern string, role record.Role, h tenantHandler) {
+		s.table = append(s.table, Route{pattern, role, false})
 		mux.HandleFunc(pattern, s.timed(pattern, s.tenant(role, h)))
 	}
 	t("GET /metrics", record.Read, s.metrics)
@@ -325,7 +373,7 @@ func (s *Server) timed(pattern string, h http.HandlerFunc) http.HandlerFunc {
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		sw := w.(*statusWriter) // made by ServeHTTP
 		h(sw, r)
 		if path != "/api/v1/live" { // lasts as long as the page is open
 			s.latency.WithLabelValues(path, strconv.Itoa(sw.status/100)+"xx").Observe(time.Since(start).Seconds())
@@ -448,11 +496,16 @@ func writeError(w http.ResponseWriter, err error) {
 		k = record.TooLarge
 	}
 	kc := kindCodes[k]
+	writeCode(w, kc.code, kc.name, err)
+}
+
+func writeCode(w http.ResponseWriter, code int, kind string, err error) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(kc.code)
+	w.WriteHeader(code)
 	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)                                                                                          // read by people in terminals
-	_ = enc.Encode(map[string]string{"status": "error", "error": err.Error(), "kind": kc.name, "errorType": kc.name}) // a client that left is no fault of ours
+	enc.SetEscapeHTML(false) // read by people in terminals
+	// A client that left is no fault of ours.
+	_ = enc.Encode(map[string]string{"status": "error", "error": err.Error(), "kind": kind, "errorType": kind})
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
@@ -466,14 +519,21 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_, _ = w.Write(append(b, '\n')) // a client that left is no fault of ours
 }
 
-// statusWriter remembers the status for the measurement.
+// statusWriter remembers the status for the measurement, and whether the answer
+// has begun.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
+	wrote  bool
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	w.wrote = true
+	return w.ResponseWriter.Write(b)
 }
 
 func (w *statusWriter) WriteHeader(code int) {
-	w.status = code
+	w.status, w.wrote = code, true
 	w.ResponseWriter.WriteHeader(code)
 }
 

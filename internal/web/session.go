@@ -38,6 +38,10 @@ func (s *Server) getSession(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	if !s.o.Auth.enabled() {
+		writeError(w, record.Errorf(record.Conflict, "sign-in is not needed: no user or token is configured"))
+		return
+	}
 	var in struct{ User, Password, Token string }
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096))
 	if err := dec.Decode(&in); err != nil {
@@ -60,7 +64,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	}
 	_, cred, ok := s.o.Auth.credential(c.Name)
 	if !ok {
-		writeError(w, record.Errorf(record.Unauthenticated, "sign-in is not needed: no user or token is configured"))
+		writeError(w, record.Errorf(record.Unauthenticated, "%s was removed from the configuration", c.Name))
 		return
 	}
 	http.SetCookie(w, s.o.Auth.start(c, cred))
@@ -74,7 +78,9 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 			writeError(w, record.Errorf(record.Forbidden, "the header X-Vedette-CSRF is missing or old; reload the page"))
 			return
 		}
-		s.o.Auth.end(sess)
+		if err := s.o.Auth.end(sess); err != nil {
+			s.o.Log.Error("a sign-out will not outlive a restart", "err", err)
+		}
 	}
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1, HttpOnly: true, Secure: s.o.Auth.secure, SameSite: http.SameSiteStrictMode})
 	w.WriteHeader(http.StatusNoContent)

@@ -70,17 +70,39 @@ func uiHandler() http.Handler {
 		h.Set("ETag", a.etag)
 		h.Set("Cache-Control", "no-cache")
 		h.Set("Vary", "Accept-Encoding")
-		if r.Header.Get("If-None-Match") == a.etag {
+		if sameTag(r.Header.Get("If-None-Match"), a.etag) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
 		body := a.body
-		if a.gz != nil && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		if a.gz != nil && takesGzip(r.Header.Get("Accept-Encoding")) {
 			h.Set("Content-Encoding", "gzip")
 			body = a.gz
 		}
 		_, _ = w.Write(body) // a client that left is no fault of ours
 	})
+}
+
+// sameTag reports whether If-None-Match names the tag; a proxy may have made it
+// weak.
+func sameTag(header, tag string) bool {
+	for v := range strings.SplitSeq(header, ",") {
+		if v = strings.TrimPrefix(strings.TrimSpace(v), "W/"); v == tag || v == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+// takesGzip reads Accept-Encoding; "gzip;q=0" is a no.
+func takesGzip(header string) bool {
+	for v := range strings.SplitSeq(header, ",") {
+		name, q, _ := strings.Cut(strings.ReplaceAll(v, " ", ""), ";")
+		if strings.EqualFold(name, "gzip") {
+			return strings.Trim(strings.TrimPrefix(q, "q="), "0.") != "" || q == ""
+		}
+	}
+	return false
 }
 
 func mimeType(name string) string {
