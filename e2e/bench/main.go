@@ -127,7 +127,7 @@ func peers(ctx context.Context, o options, parts []string) error {
 		}
 	}
 	if slices.Contains(parts, "rules") {
-		return rules(ctx, o, v, p)
+		return rules(ctx, g, start, steps, v, p)
 	}
 	return nil
 }

@@ -107,18 +107,22 @@ func sameAnswer(a, b []byte) error {
 }
 
 // rules has both evaluate 1,000 alert rules in 100 groups at 5 s.
-func rules(ctx context.Context, o options, v, p *server) error {
+func rules(ctx context.Context, g *generator, start time.Time, steps int, v, p *server) error {
 	var b strings.Builder
 	b.WriteString("groups:\n")
-	for g := range 100 {
-		fmt.Fprintf(&b, "- name: g%d\n  interval: 5s\n  rules:\n", g)
+	for n := range 100 {
+		fmt.Fprintf(&b, "- name: g%d\n  interval: 5s\n  rules:\n", n)
 		for r := range 10 {
-			fmt.Fprintf(&b, "  - {alert: A%d_%d, expr: 'sum by (job) (rate(http_requests_total{job=\"job-%02d\"}[5m])) > 1e9'}\n", g, r, (g*10+r)%20)
+			fmt.Fprintf(&b, "  - {alert: A%d_%d, expr: 'sum by (job) (rate(http_requests_total{job=\"job-%02d\"}[5m])) > 1e9'}\n", n, r, (n*10+r)%20)
 		}
 	}
 	const seconds = 30
 	var cost [2]float64
 	for i, s := range []*server{v, p} {
+		// Both look at a full five minutes: what came in since is written first.
+		if _, err := g.write(ctx, s, start, steps, int(time.Since(start)/(30*time.Second))); err != nil {
+			return err
+		}
 		idle, err := over(ctx, s, seconds)
 		if err != nil {
 			return err
