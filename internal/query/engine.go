@@ -4,6 +4,7 @@ package query
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -109,7 +110,12 @@ func (s *slots) Insert(ctx context.Context, _ string) (int, error) {
 	case s.free <- struct{}{}:
 		return 0, nil
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		// The engine hands this on as it is, and the API knows only its own words:
+		// 503 for these two, 422 (do not try again) for any other.
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return 0, promql.ErrQueryTimeout("query queue")
+		}
+		return 0, promql.ErrQueryCanceled("query queue")
 	}
 }
 
