@@ -56,6 +56,22 @@ func (b *Board) Restore(ctx context.Context, checks []string) error {
 		for i := len(rs) - 1; i >= 0; i-- {
 			b.Add(rs[i])
 		}
+		b.mu.Lock()
+		s := b.checks[id]
+		whole := s != nil && s.Consecutive == len(rs)
+		up := whole && s.State == "up"
+		b.mu.Unlock()
+		if !whole {
+			continue
+		}
+		// The state may be older than the runs that the board remembers.
+		since, n, err := b.runs.since(ctx, id, up)
+		if err != nil {
+			return fmt.Errorf("restore check %s: %w", id, err)
+		}
+		b.mu.Lock()
+		s.Since, s.Consecutive = since, n
+		b.mu.Unlock()
 	}
 	return nil
 }
@@ -132,4 +148,14 @@ func (r *Runs) count(ctx context.Context, check string, since time.Time) (ok, al
 	err = r.db.QueryRowContext(ctx, `SELECT coalesce(sum(ok), 0), count(*) FROM check_runs WHERE check_id = ? AND started >= ?`,
 		check, since.UnixNano()).Scan(&ok, &all)
 	return ok, all, err
+}
+
+// since returns when a check's present outcome began, as far back as runs are
+// kept, and how many runs it has lasted.
+func (r *Runs) since(ctx context.Context, check string, ok bool) (time.Time, int, error) {
+	var started int64
+	var n int
+	err := r.db.QueryRowContext(ctx, `SELECT coalesce(min(started), 0), count(*) FROM check_runs WHERE check_id = ?1
+		AND started > coalesce((SELECT max(started) FROM check_runs WHERE check_id = ?1 AND ok <> ?2), 0)`, check, ok).Scan(&started, &n)
+	return time.Unix(0, started).UTC(), n, err
 }
