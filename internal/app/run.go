@@ -51,6 +51,7 @@ type Server struct {
 // Start reads the configuration, opens what must be open and listens. The
 // returned server answers requests; Wait runs it until ctx ends.
 func Start(ctx context.Context, path string, over func(*Config), log *slog.Logger) (_ *Server, err error) {
+	log = slog.New(hiding{log.Handler()})
 	s := &Server{log: log, path: path, over: over, version: buildInfo(), started: time.Now()}
 	p, err := s.load()
 	if err != nil {

@@ -2,11 +2,13 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -143,3 +145,56 @@ func (h lowered) Handle(ctx context.Context, r slog.Record) error {
 
 func (h lowered) WithAttrs(as []slog.Attr) slog.Handler { return lowered{h.Handler.WithAttrs(as)} }
 func (h lowered) WithGroup(n string) slog.Handler       { return lowered{h.Handler.WithGroup(n)} }
+
+// hiding cuts user and password out of URLs in the log: libraries log the
+// addresses that they talk to as they stand in the configuration.
+type hiding struct{ slog.Handler }
+
+func (h hiding) Handle(ctx context.Context, r slog.Record) error {
+	n := slog.NewRecord(r.Time, r.Level, hideLogin(r.Message), r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		n.AddAttrs(hideAttr(a))
+		return true
+	})
+	return h.Handler.Handle(ctx, n)
+}
+
+func (h hiding) WithAttrs(as []slog.Attr) slog.Handler {
+	out := make([]slog.Attr, len(as))
+	for i, a := range as {
+		out[i] = hideAttr(a)
+	}
+	return hiding{h.Handler.WithAttrs(out)}
+}
+
+func (h hiding) WithGroup(n string) slog.Handler { return hiding{h.Handler.WithGroup(n)} }
+
+func hideAttr(a slog.Attr) slog.Attr {
+	v := a.Value.Resolve()
+	switch v.Kind() {
+	case slog.KindString:
+		return slog.String(a.Key, hideLogin(v.String()))
+	case slog.KindGroup:
+		var as []slog.Attr
+		for _, g := range v.Group() {
+			as = append(as, hideAttr(g))
+		}
+		return slog.Attr{Key: a.Key, Value: slog.GroupValue(as...)}
+	case slog.KindAny:
+		// Errors and URLs; anything else stays as it is for the JSON handler.
+		switch x := v.Any().(type) {
+		case error:
+			return slog.String(a.Key, hideLogin(x.Error()))
+		case fmt.Stringer:
+			return slog.String(a.Key, hideLogin(x.String()))
+		}
+	}
+	return slog.Attr{Key: a.Key, Value: v}
+}
+
+func hideLogin(s string) string {
+	if !strings.Contains(s, "@") {
+		return s
+	}
+	return inURL.ReplaceAllString(s, "${1}"+hiddenText+"${2}")
+}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -311,7 +313,13 @@ func (s *Server) routes() *http.ServeMux {
 	}
 	t("GET /metrics", record.Read, s.metrics)
 	t("GET /federate", record.Read, func(w http.ResponseWriter, r *http.Request, t *Tenant) error { t.Federate.ServeHTTP(w, r); return nil })
-	t("GET /probe", record.Write, func(w http.ResponseWriter, r *http.Request, t *Tenant) error { t.Blackbox.ServeHTTP(w, r); return nil })
+	t("GET /probe", record.Write, func(w http.ResponseWriter, r *http.Request, t *Tenant) error {
+		if c, _ := record.CallerFrom(r.Context()); r.FormValue("debug") == "true" && c.Role < record.Admin {
+			return record.Errorf(record.Forbidden, "debug=true shows the module with its headers; this needs admin")
+		}
+		t.Blackbox.ServeHTTP(w, r)
+		return nil
+	})
 	t("POST /api/v1/write", record.Write, func(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 		t.RemoteWrite.ServeHTTP(w, r)
 		return nil
@@ -320,7 +328,7 @@ func (s *Server) routes() *http.ServeMux {
 	for _, m := range []string{"POST", "PUT"} {
 		t(m+" /api/v1/admin/tsdb/", record.Admin, prometheusAPI)
 	}
-	t("GET /api/v1/status/config", record.Admin, prometheusAPI)
+	t("GET /api/v1/status/config", record.Admin, statusConfig)
 	t("/api/v1/", record.Read, prometheusAPI)
 	t("GET /api/v2/", record.Read, alertmanagerAPI)
 	t("/api/v2/", record.Write, alertmanagerAPI)
@@ -359,6 +367,31 @@ func prometheusAPI(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	t.Prometheus.ServeHTTP(w, r)
 	return nil
 }
+
+var loginInURL = regexp.MustCompile(`(://)[^/\s"'@\\]+@`)
+
+// statusConfig answers with the Prometheus configuration. The library hides
+// secrets where it knows of them, and not in the plain URLs of discoveries.
+func statusConfig(w http.ResponseWriter, r *http.Request, t *Tenant) error {
+	r.Header.Del("Accept-Encoding")
+	held := &heldWriter{header: w.Header(), code: http.StatusOK}
+	t.Prometheus.ServeHTTP(held, r)
+	w.Header().Del("Content-Length")
+	w.WriteHeader(held.code)
+	_, _ = w.Write(loginInURL.ReplaceAll(held.body.Bytes(), []byte("${1}<secret>@"))) // a client that left is no fault of ours
+	return nil
+}
+
+// heldWriter holds an answer back.
+type heldWriter struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (w *heldWriter) Header() http.Header         { return w.header }
+func (w *heldWriter) WriteHeader(code int)        { w.code = code }
+func (w *heldWriter) Write(b []byte) (int, error) { return w.body.Write(b) }
 
 func alertmanagerAPI(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	t.Alertmanager.ServeHTTP(w, r)

@@ -400,6 +400,17 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// TestProbeDebug holds the headers of a blackbox module, which may be secret,
+// back from those who may only probe.
+func TestProbeDebug(t *testing.T) {
+	b := newBed(t, someAuth(), web.Limits{})
+	k, v := bearer(writeToken)
+	b.want(t, 200, "GET", "/probe?target=x", "", k, v)
+	b.want(t, 403, "GET", "/probe?target=x&debug=true", "", k, v)
+	k, v = bearer(adminToken)
+	b.want(t, 200, "GET", "/probe?target=x&debug=true", "", k, v)
+}
+
 func TestTenantChoice(t *testing.T) {
 	b := newBed(t, someAuth(), web.Limits{})
 	f := func(tok, header, param, want string, code int) {
