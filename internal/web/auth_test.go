@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"path/filepath"
@@ -223,19 +224,32 @@ func TestStandInHash(t *testing.T) {
 	}
 }
 
+// FuzzSession reads arbitrary cookies, and a genuine one with a part replaced:
+// only the genuine one is taken.
 func FuzzSession(f *testing.F) {
-	auth, err := web.NewAuth(web.AuthConfig{Tokens: []web.Token{{Name: "reader", Token: readToken, Role: "read"}}}, bytes.Repeat([]byte{3}, 32), false)
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil { // the fuzzer's processes must not know each other's cookies
+		f.Fatal(err)
+	}
+	auth, err := web.NewAuth(web.AuthConfig{Tokens: []web.Token{{Name: "reader", Token: readToken, Role: "read"}}}, key, false)
 	if err != nil {
 		f.Fatal(err)
 	}
 	good := auth.Cookie(record.Caller{Name: "reader"}).Value
-	f.Add(good)
-	f.Add(strings.Replace(good, ".", "..", 1))
-	f.Add("a.cmVhZGVy.99999999999.c")
-	f.Add("...")
-	f.Fuzz(func(t *testing.T, v string) {
-		if _, ok := auth.BySession(v); ok != (v == good) {
-			t.Errorf("the cookie %q: got %v", v, ok)
+	if _, ok := auth.BySession(good); !ok {
+		f.Fatal("the genuine cookie is refused")
+	}
+	f.Add(strings.Replace(good, ".", "..", 1), uint(3), "")
+	f.Add("a.cmVhZGVy.99999999999.c", uint(30), "9")
+	f.Add("...", uint(40), ".")
+	f.Add("", uint(len(good)), "=")
+	f.Fuzz(func(t *testing.T, v string, at uint, with string) {
+		at %= uint(len(good) + 1)
+		spliced := good[:at] + with + good[min(len(good), int(at)+len(with)):]
+		for _, c := range []string{v, spliced, spliced + with} {
+			if _, ok := auth.BySession(c); ok != (c == good) {
+				t.Errorf("the cookie %q: got %v, the genuine one is %q", c, ok, good)
+			}
 		}
 	})
 }
