@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/record"
 	"github.com/vedette-sre/vedette/internal/web"
 )
@@ -148,6 +149,79 @@ func (h *house) Open(name string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.open[record.Tenant(name)] != nil
+}
+
+// healEvery is how often a store whose log has failed is looked at.
+const healEvery = 2 * time.Second
+
+// roomToHeal is the free space with which a failed log is opened anew.
+const roomToHeal = 32 << 20
+
+// heal opens tenants anew whose metric store can no longer write its log, once
+// the disk has room, until ctx ends. The repair at the opening cuts the torn
+// record; nothing was acknowledged behind it.
+func (h *house) heal(ctx context.Context) {
+	tick := time.NewTicker(healEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		h.mu.Lock()
+		var broken []*tenant
+		for _, t := range h.open {
+			if t.store.Broken() {
+				broken = append(broken, t)
+			}
+		}
+		h.mu.Unlock()
+		for _, t := range broken {
+			if free, _, err := ingest.DiskUsage(t.dir); err == nil && free >= roomToHeal {
+				h.reopen(ctx, t)
+			}
+		}
+	}
+}
+
+// reopen closes a tenant when the requests under way have ended, and opens it
+// again; new requests wait meanwhile.
+func (h *house) reopen(ctx context.Context, t *tenant) {
+	h.mu.Lock()
+	if h.closed || h.open[t.name] != t {
+		h.mu.Unlock()
+		return
+	}
+	delete(h.open, t.name)
+	done := make(chan struct{})
+	h.opening[t.name] = done
+	h.mu.Unlock()
+	h.env.log.Warn("the disk failed under a tenant's log; opening it anew", "tenant", string(t.name))
+	for range 300 { // half a minute, then requests are cut
+		h.mu.Lock()
+		users := t.users
+		h.mu.Unlock()
+		if users == 0 || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if err := t.close(); err != nil {
+		h.env.log.Error("close the tenant whose log has failed", "tenant", string(t.name), "err", err)
+	}
+	h.mu.Lock()
+	delete(h.opening, t.name)
+	close(done)
+	h.mu.Unlock()
+	_, release, err := h.Use(ctx, t.name)
+	if err != nil {
+		// The next request for the tenant, or the next reload, tries again.
+		h.env.log.Error("open the tenant anew", "tenant", string(t.name), "err", err)
+		return
+	}
+	release()
+	h.env.log.Info("the tenant is open again and stores", "tenant", string(t.name))
 }
 
 // closeIdle closes tenants without work that nobody has used for a while, until

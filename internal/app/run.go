@@ -194,6 +194,7 @@ func (s *Server) Wait(ctx context.Context) error {
 	bg, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.house.closeIdle(bg) })
+	wg.Go(func() { s.house.heal(bg) })
 	wg.Go(func() { s.watchFiles(bg) })
 	var err error
 	select {

@@ -110,8 +110,9 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	if t.scraper, err = ingest.NewScraper(ctx, ingest.CountedV2(t.storageV2(), "scrape", t.counts), reg, quiet.With("station", "scrape")); err != nil {
 		return nil, err
 	}
-	t.remote = remote.NewStorage(t.log.With("station", "remote"), reg, t.store.StartTime, t.store.Dir(), time.Minute, readyScraper{t.scraper}, false)
+	t.remote = remote.NewStorage(t.log.With("station", "remote"), reg, t.store.StartTime, t.store.Dir(), flushRemote, readyScraper{t.scraper}, false)
 	t.storage = storage.NewFanout(t.log, t.store, t.remote)
+	t.store.SetWriteNotified(t.remote)
 
 	t.notifier, err = notify.Open(notify.Options{
 		DB: t.db, Registerer: reg, Log: t.log.With("station", "notify"), ExternalURL: env.url,
@@ -216,6 +217,10 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 	}))
 	collect(hostReg, "vedette-host")
 }
+
+// flushRemote is how long a stop waits for a remote_write receiver that does not
+// take the last samples.
+const flushRemote = 5 * time.Second
 
 // selfInterval is how often the process and the host are measured.
 const selfInterval = 5 * time.Second

@@ -75,6 +75,9 @@ func (l *Live) take(s *subscriber) []string {
 	return out
 }
 
+// livePath is the one route that lasts as long as a page is open.
+const livePath = "/api/v1/live"
+
 // serveLive is an event stream (text/event-stream of the HTML standard).
 func (s *Server) serveLive(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	sub := s.live.subscribe(t.Name)

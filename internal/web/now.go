@@ -265,6 +265,9 @@ func (s *Server) outboxBreaches(ctx context.Context, t *Tenant, v *nowView) {
 }
 
 func (s *Server) storageBreaches(t *Tenant, v *nowView) {
+	if t.Store.Broken() {
+		v.Breaches = append(v.Breaches, breach{"log", "page", "storage", "log", "a write to the metric store's log has failed; nothing is stored until there is room on the disk again", nil, "#/itself?section=storage"})
+	}
 	d := disk(t.Dir)
 	if d.total > 0 && float64(d.free) < 0.05*float64(d.total) {
 		v.Breaches = append(v.Breaches, breach{"disk", "page", "storage", "disk", fmt.Sprintf("the disk of the data has %.1f GB of %.1f GB left", float64(d.free)/1e9, float64(d.total)/1e9), nil, "#/itself?section=storage"})

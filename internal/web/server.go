@@ -340,7 +340,7 @@ func (s *Server) routes() *http.ServeMux {
 	t("GET /api/v1/outbox", record.Read, s.outbox)
 	t("POST /api/v1/outbox/{id}/retry", record.Write, s.retryNotification)
 	t("GET /api/v1/itself", record.Read, s.itself)
-	t("GET /api/v1/live", record.Read, s.serveLive)
+	t("GET "+livePath, record.Read, s.serveLive)
 	t("POST /api/v1/admin/backup", record.Admin, s.backup)
 
 	ui := uiHandler()
@@ -408,7 +408,7 @@ func (s *Server) timed(pattern string, h http.HandlerFunc) http.HandlerFunc {
 		start := time.Now()
 		sw := w.(*statusWriter) // made by ServeHTTP
 		h(sw, r)
-		if path != "/api/v1/live" { // lasts as long as the page is open
+		if path != livePath { // lasts as long as the page is open
 			s.latency.WithLabelValues(path, strconv.Itoa(sw.status/100)+"xx").Observe(time.Since(start).Seconds())
 		}
 	}
@@ -461,7 +461,12 @@ func (s *Server) tenant(role record.Role, h tenantHandler) http.HandlerFunc {
 			writeError(w, err)
 			return
 		}
-		defer release()
+		if r.URL.Path == livePath {
+			// An open page needs only the name: it keeps no tenant open.
+			release()
+		} else {
+			defer release()
+		}
 		if err := h(w, r, t); err != nil {
 			writeError(w, err)
 		}

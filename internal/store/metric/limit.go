@@ -64,6 +64,9 @@ func IsLimit(err error) bool {
 // check refuses a series that is over a limit. ref is 0 for one that the caller
 // has not written before; lookup tells whether the store knows it.
 func (s *Store) check(ref storage.SeriesRef, ls labels.Labels, lookup storage.GetRef) error {
+	if s.logs.known.Load() {
+		return errBroken
+	}
 	l := s.limits.Load()
 	if ref == 0 {
 		if n := ls.Len(); l.MaxLabels > 0 && n > l.MaxLabels {

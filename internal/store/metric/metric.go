@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
 )
 
@@ -65,6 +66,7 @@ func (c Config) withDefaults() Config {
 // API. Safe for concurrent use.
 type Store struct {
 	db     *tsdb.DB
+	logs   *logWatch
 	limits atomic.Pointer[Limits]
 	cfg    atomic.Pointer[Config]
 	hits   *prometheus.CounterVec
@@ -92,6 +94,13 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 	// A quarter of the engine's defaults: what a small tenant costs while idle.
 	o.StripeSize = tsdb.DefaultStripeSize / 4
 	o.HeadChunksWriteBufferSize = 1 << 20
+	// The engine allocates a whole segment before it writes a block: 512 MB by
+	// default, which a small disk does not have.
+	o.MaxBlockChunkSegmentSize = 64 << 20
+	if reg == nil {
+		reg = prometheus.NewRegistry()
+	}
+	logs := &logWatch{Registerer: reg}
 
 	var late lateSamples
 	var names map[chunks.HeadSeriesRef]labels.Labels
@@ -102,12 +111,12 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 			log.Warn("late samples of before the crash could not be checked", "dir", dir, "err", err)
 		}
 	}
-	db, err := tsdb.Open(dir, log, reg, o, nil)
+	db, err := tsdb.Open(dir, log, logs, o, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open series in %s: %w", dir, err)
 	}
 	s := &Store{
-		db: db,
+		db: db, logs: logs,
 		hits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_store_limit_hits_total",
 			Help: "Samples refused by a limit of the metric store, by limit.",
@@ -120,9 +129,7 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 	for _, l := range limitNames {
 		s.hits.WithLabelValues(l)
 	}
-	if reg != nil {
-		reg.MustRegister(s.hits, s.appended)
-	}
+	reg.MustRegister(s.hits, s.appended)
 	s.limits.Store(&cfg.Limits)
 	s.cfg.Store(&cfg)
 	if n, err := s.restoreLate(cfg, late, names); err != nil {
@@ -163,6 +170,10 @@ func (s *Store) apply(cfg Config) error {
 	}
 	return nil
 }
+
+// SetWriteNotified has w told at each write, so that remote write sends at once
+// and does not wait for its next look at the log.
+func (s *Store) SetWriteNotified(w wlog.WriteNotified) { s.db.SetWriteNotified(w) }
 
 // Close writes what must be written and releases the directory.
 func (s *Store) Close() error { return s.db.Close() }

@@ -226,8 +226,9 @@ func TestRetention(t *testing.T) {
 			t.Fatal(err)
 		}
 		u := s.Usage()
-		if u.Blocks >= all.Blocks || u.Blocks == 0 || !u.Oldest.After(all.Oldest) {
-			t.Errorf("got %d blocks of %d bytes from %s on, want fewer than the %d before", u.Blocks, u.BlocksBytes, u.Oldest, all.Blocks)
+		// How many blocks the ranges make depends on the time of day.
+		if u.Blocks == 0 || u.BlocksBytes >= all.BlocksBytes || !u.Oldest.After(all.Oldest) {
+			t.Errorf("got %d blocks of %d bytes from %s on, want less than the %d bytes from %s on before", u.Blocks, u.BlocksBytes, u.Oldest, all.BlocksBytes, all.Oldest)
 		}
 		if u.BlocksBytes > cfg.MaxBytes {
 			t.Errorf("got %d bytes in blocks, want at most %d", u.BlocksBytes, cfg.MaxBytes)
