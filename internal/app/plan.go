@@ -33,6 +33,7 @@ type plan struct {
 	tenants   map[record.Tenant]*tenantPlan
 	notServed []web.NotServed
 	files     []string // everything that was read, to be watched
+	patterns  []string // of rule files and scrape config files, to be watched for new ones
 }
 
 // tenantPlan is one tenant's part of a plan.
@@ -105,6 +106,8 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 		return p.conf.foreign(name, "prometheus", tc.Prometheus, err)
 	}
 	p.files = append(p.files, t.ruleFiles...)
+	p.patterns = append(p.patterns, t.prometheus.RuleFiles...)
+	p.patterns = append(p.patterns, t.prometheus.ScrapeConfigFiles...)
 	if errs := judge.CheckFiles(t.ruleFiles, parser.NewParser(parser.Options{})); len(errs) > 0 {
 		for i, err := range errs {
 			errs[i] = inRuleFile(t.ruleFiles, err)

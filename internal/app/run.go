@@ -43,6 +43,7 @@ type Server struct {
 	mu       sync.Mutex // guards what follows
 	state    web.ConfigState
 	files    []string
+	patterns []string
 
 	reloads  prometheus.Counter
 	reloadOK prometheus.Gauge
@@ -230,7 +231,7 @@ func (s *Server) accepted(p *plan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state = web.ConfigState{Path: s.path, LoadedAt: time.Now().UTC(), OK: true, NotServed: p.notServed}
-	s.files = p.files
+	s.files, s.patterns = p.files, p.patterns
 }
 
 // Reload reads the configuration again. A fault leaves the one in force alone

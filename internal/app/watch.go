@@ -2,8 +2,8 @@ package app
 
 import (
 	"context"
-	"maps"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -26,25 +26,40 @@ func (s *Server) watchFiles(ctx context.Context) {
 	}
 	defer w.Close()
 	watched := map[string]bool{}
-	add := func() map[string]bool {
-		files := map[string]bool{}
+	watch := func(dir string) {
+		if watched[dir] || strings.ContainsAny(dir, "*?[") {
+			return
+		}
+		watched[dir] = true
+		if err := w.Add(dir); err != nil {
+			s.log.Warn("a directory of the configuration cannot be watched", "dir", dir, "err", err)
+		}
+	}
+	// concerns reports whether a path is a file of the configuration in force,
+	// whoever put that in force, or a new one that a pattern names.
+	concerns := func(path string) bool {
 		s.mu.Lock()
-		list := s.files
+		files, patterns := s.files, s.patterns
 		s.mu.Unlock()
-		for _, f := range list {
+		found := filepath.Base(path) == "..data" // how Kubernetes replaces a mounted directory
+		for _, f := range files {
 			if abs, err := filepath.Abs(f); err == nil {
-				files[abs] = true
-				if d := filepath.Dir(abs); !watched[d] {
-					if err := w.Add(d); err != nil {
-						s.log.Warn("a directory of the configuration cannot be watched", "dir", d, "err", err)
-					}
-					watched[d] = true
-				}
+				watch(filepath.Dir(abs))
+				found = found || abs == path
 			}
 		}
-		return files
+		for _, p := range patterns {
+			if abs, err := filepath.Abs(p); err == nil {
+				watch(filepath.Dir(abs))
+				ok, err := filepath.Match(abs, path)
+				found = found || err == nil && ok
+			}
+		}
+		return found
 	}
-	files := add()
+	concerns("")
+	look := time.NewTicker(5 * time.Second) // at directories that a reload has added
+	defer look.Stop()
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
@@ -57,9 +72,11 @@ func (s *Server) watchFiles(ctx context.Context) {
 				return
 			}
 			abs, err := filepath.Abs(ev.Name)
-			if err == nil && (files[abs] || filepath.Base(abs) == "..data") && ev.Op != fsnotify.Chmod {
+			if err == nil && ev.Op != fsnotify.Chmod && concerns(abs) {
 				timer.Reset(settle)
 			}
+		case <-look.C:
+			concerns("")
 		case err, ok := <-w.Errors:
 			if !ok {
 				return
@@ -67,7 +84,6 @@ func (s *Server) watchFiles(ctx context.Context) {
 			s.log.Warn("watching the configuration files", "err", err)
 		case <-timer.C:
 			_ = s.Reload(ctx) // logged and shown by Reload
-			maps.Copy(files, add())
 		}
 	}
 }
