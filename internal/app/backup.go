@@ -39,7 +39,7 @@ func (s *Server) backup(ctx context.Context, name record.Tenant, w http.Response
 	if t == nil {
 		return record.Errorf(record.NotFound, "tenant %q is not open", string(name))
 	}
-	tmp, err := os.MkdirTemp(s.house.env.data, "backup-*")
+	tmp, err := os.MkdirTemp(s.house.env.data, ".backup-*")
 	if err != nil {
 		return fmt.Errorf("make a place for the backup: %w", err)
 	}
@@ -146,7 +146,7 @@ func Restore(r io.Reader, data, tenant string) (record.Tenant, error) {
 	if err := os.MkdirAll(data, 0o750); err != nil {
 		return "", err
 	}
-	tmp, err := os.MkdirTemp(data, "restore-*")
+	tmp, err := os.MkdirTemp(data, ".restore-*")
 	if err != nil {
 		return "", err
 	}

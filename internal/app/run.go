@@ -70,6 +70,15 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 			s.lock.Close()
 		}
 	}()
+	// A crash during a backup leaves its copy behind; no tenant's name begins
+	// with a dot.
+	if left, err := filepath.Glob(filepath.Join(c.Data, ".backup-*")); err == nil {
+		for _, dir := range left {
+			if err := os.RemoveAll(dir); err != nil {
+				log.Warn("the copy of a backup that was cut short cannot be removed", "dir", dir, "err", err)
+			}
+		}
+	}
 	key, err := web.Key(filepath.Join(c.Data, "session.key"))
 	if err != nil {
 		return nil, err
