@@ -8,53 +8,83 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vedette-sre/vedette/internal/record"
 )
 
-// Check is one HTTP check as config, API and UI write it.
+// Check is one check as config, API and UI write it: one object, the same keys
+// everywhere.
 type Check struct {
-	Name string `yaml:"name" json:"name"`
+	Name string `yaml:"name"`
 	// ID is what runs are kept under; default: the name in lower case with
 	// dashes.
-	ID string `yaml:"id" json:"id"`
-	// URL holds no credentials once Validate has passed: those written in it
-	// are moved to BasicAuth.
-	URL      string            `yaml:"url" json:"url"`
-	Interval time.Duration     `yaml:"interval" json:"-"` // default 30s
-	Timeout  time.Duration     `yaml:"timeout" json:"-"`  // default 10s, at most the interval
-	Method   string            `yaml:"method" json:"method"`
-	Headers  map[string]string `yaml:"headers" json:"-"`
-	Body     string            `yaml:"body" json:"-"`
-	Expect   Expect            `yaml:"expect" json:"-"`
-	Labels   map[string]string `yaml:"labels" json:"labels"`
+	ID string `yaml:"id,omitempty"`
+	// Kind is how the target is looked at; default: what the scheme of the URL
+	// says. See kinds.
+	Kind string `yaml:"kind,omitempty"`
+	// URL is the target. It holds no credentials once Validate has passed: those
+	// written in it are moved to BasicAuth.
+	URL      string            `yaml:"url,omitempty"`
+	Interval time.Duration     `yaml:"interval,omitempty"` // default 30s
+	Timeout  time.Duration     `yaml:"timeout,omitempty"`  // default 10s, at most the interval
+	Labels   map[string]string `yaml:"labels,omitempty"`
 	// Paused keeps the check out of the schedule; it can still be run by hand.
-	Paused bool `yaml:"paused" json:"paused"`
+	Paused bool `yaml:"paused,omitempty"`
+	// Locations are the places that run the check: names, and label=value for
+	// all places with that label. Default: every place that is not private.
+	Locations []string `yaml:"locations,omitempty"`
+	// Alert says when the check as a whole is down and who is told.
+	Alert record.Policy `yaml:"alert,omitempty"`
+	// DependsOn are ids of checks whose failure explains this one's.
+	DependsOn []string `yaml:"depends_on,omitempty"`
 
-	FollowRedirects *bool `yaml:"follow_redirects" json:"-"` // default true
-	MaxRedirects    int   `yaml:"max_redirects" json:"-"`    // default 10
+	// What the exchange over HTTP looks like: kinds http and those built on it.
+	Method          string            `yaml:"method,omitempty"`
+	Headers         map[string]string `yaml:"headers,omitempty"`
+	Body            string            `yaml:"body,omitempty"`
+	FollowRedirects *bool             `yaml:"follow_redirects,omitempty"` // default true
+	MaxRedirects    int               `yaml:"max_redirects,omitempty"`    // default 10
 	// HTTP2 offers h2 in the TLS handshake; a server that does not take it is
 	// spoken to in HTTP/1.1, as is every server without it.
-	HTTP2 bool `yaml:"http2" json:"-"`
+	HTTP2        bool      `yaml:"http2,omitempty"`
+	BasicAuth    BasicAuth `yaml:"basic_auth,omitempty"`
+	BearerToken  string    `yaml:"bearer_token,omitempty"`
+	BearerFile   string    `yaml:"bearer_token_file,omitempty"`
+	MaxBodyBytes int64     `yaml:"max_body_bytes,omitempty"` // after decoding; default 1 MiB; a longer body fails the check
+
 	// IPVersion is "any" or "prefer4" (IPv4, then IPv6), "prefer6", "4" or "6".
-	IPVersion string `yaml:"ip_version" json:"-"`
+	IPVersion string `yaml:"ip_version,omitempty"`
 	// Resolver is the ip:port of a DNS server to ask instead of the system's.
 	// Names in the hosts file stay known.
-	Resolver     string    `yaml:"resolver" json:"-"`
-	TLS          TLS       `yaml:"tls" json:"-"`
-	BasicAuth    BasicAuth `yaml:"basic_auth" json:"-"`
-	BearerToken  string    `yaml:"bearer_token" json:"-"`
-	BearerFile   string    `yaml:"bearer_token_file" json:"-"`
-	MaxBodyBytes int64     `yaml:"max_body_bytes" json:"-"` // after decoding; default 1 MiB; a longer body fails the check
+	Resolver string `yaml:"resolver,omitempty"`
+	TLS      TLS    `yaml:"tls,omitempty"`
+	Expect   Expect `yaml:"expect,omitempty"`
+
+	// The section of the check's own kind; the others stay empty.
+	TCP       *TCP       `yaml:"tcp,omitempty"`
+	UDP       *UDP       `yaml:"udp,omitempty"`
+	DNS       *DNS       `yaml:"dns,omitempty"`
+	ICMP      *ICMP      `yaml:"icmp,omitempty"`
+	GRPC      *GRPC      `yaml:"grpc,omitempty"`
+	Exec      *Exec      `yaml:"exec,omitempty"`
+	Websocket *Websocket `yaml:"websocket,omitempty"`
+	SSH       *SSH       `yaml:"ssh,omitempty"`
+	SMTP      *SMTP      `yaml:"smtp,omitempty"`
+	Database  *Database  `yaml:"database,omitempty"`
+	Chain     *Chain     `yaml:"chain,omitempty"`
+	Flow      *Flow      `yaml:"flow,omitempty"`
+	Browser   *Browser   `yaml:"browser,omitempty"`
 }
 
 // Expect is what a good reply looks like. An empty field expects nothing.
 type Expect struct {
-	Status          Statuses          `yaml:"status"` // codes and classes, such as 200 or 2xx; default 2xx
-	BodyContains    string            `yaml:"body_contains"`
-	BodyNotContains string            `yaml:"body_not_contains"`
-	BodyRegex       string            `yaml:"body_regex"`
-	Headers         map[string]string `yaml:"headers"` // name -> regular expression of the whole value
-	MaxSeconds      float64           `yaml:"max_seconds"`
-	CertificateDays int               `yaml:"certificate_days"` // fail when the certificate ends sooner
+	Status          Statuses          `yaml:"status,omitempty"` // codes and classes, such as 200 or 2xx; default 2xx
+	BodyContains    string            `yaml:"body_contains,omitempty"`
+	BodyNotContains string            `yaml:"body_not_contains,omitempty"`
+	BodyRegex       string            `yaml:"body_regex,omitempty"`
+	Headers         map[string]string `yaml:"headers,omitempty"` // name -> regular expression of the whole value
+	MaxSeconds      float64           `yaml:"max_seconds,omitempty"`
+	CertificateDays int               `yaml:"certificate_days,omitempty"` // fail when the certificate ends sooner
 }
 
 // Statuses are codes and classes of codes.
@@ -124,20 +154,20 @@ func statusRange(w string) (lo, hi int, ok bool) {
 // certificate are for the check's own host; a redirect to another host gets
 // neither.
 type TLS struct {
-	CAFile   string `yaml:"ca_file"`
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+	CAFile   string `yaml:"ca_file,omitempty"`
+	CertFile string `yaml:"cert_file,omitempty"`
+	KeyFile  string `yaml:"key_file,omitempty"`
 	// ServerName is asked for and verified; default: the Host header of the
 	// check, else the URL's host.
-	ServerName         string `yaml:"server_name"`
-	InsecureSkipVerify bool   `yaml:"insecure_skip_verify"`
+	ServerName         string `yaml:"server_name,omitempty"`
+	InsecureSkipVerify bool   `yaml:"insecure_skip_verify,omitempty"`
 }
 
 // BasicAuth is a user with a password or the file that holds it.
 type BasicAuth struct {
-	Username     string `yaml:"username"`
-	Password     string `yaml:"password"`
-	PasswordFile string `yaml:"password_file"`
+	Username     string `yaml:"username,omitempty"`
+	Password     string `yaml:"password,omitempty"`
+	PasswordFile string `yaml:"password_file,omitempty"`
 }
 
 // ResolvePaths makes the files named by the check relative to dir.
@@ -149,9 +179,14 @@ func (c *Check) ResolvePaths(dir string) {
 	}
 }
 
-// Target is the URL as it may be shown: values of the query that look like
-// credentials are removed.
-func (c Check) Target() string { return hideInURLs(c.URL) }
+// Target is what is looked at as it may be shown: the URL without values of the
+// query that look like credentials, or what the kind has in its place.
+func (c Check) Target() string {
+	if k, ok := kinds()[c.Kind]; ok && k.target != nil {
+		return hideInURLs(k.target(&c))
+	}
+	return hideInURLs(c.URL)
+}
 
 func (c *Check) follow() bool { return c.FollowRedirects == nil || *c.FollowRedirects }
 

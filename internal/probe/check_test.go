@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/vedette-sre/vedette/internal/probe"
+	"github.com/vedette-sre/vedette/internal/record"
 )
 
 func TestCheckYAML(t *testing.T) {
@@ -47,7 +48,7 @@ http2: true
 	}
 	no := false
 	want := probe.Check{
-		Name: "Shop front", ID: "shop-front", URL: "https://shop.example.org/health", Interval: time.Minute, Timeout: 2500 * time.Millisecond,
+		Name: "Shop front", ID: "shop-front", Kind: "http", Alert: record.Policy{Failures: 3, Recoveries: 2, Severity: "page"}, URL: "https://shop.example.org/health", Interval: time.Minute, Timeout: 2500 * time.Millisecond,
 		Method: "POST", Headers: map[string]string{"X-Shop": "eu"}, Body: "ping",
 		Expect: probe.Expect{Status: probe.Statuses{"200", "2xx", "404"}, BodyContains: "open", Headers: map[string]string{"Content-Type": "text/.*"},
 			MaxSeconds: 1.5, CertificateDays: 14},
@@ -86,7 +87,8 @@ func TestDefaults(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	want := probe.Check{Name: c.Name, ID: "zahlung-prüfung-7", URL: "http://h", Interval: 30 * time.Second, Timeout: 10 * time.Second, Method: "GET",
+	want := probe.Check{Name: c.Name, ID: "zahlung-prüfung-7", Kind: "http", URL: "http://h", Interval: 30 * time.Second,
+		Alert: record.Policy{Failures: 3, Recoveries: 2, Severity: "page"}, Timeout: 10 * time.Second, Method: "GET",
 		MaxRedirects: 10, IPVersion: "any", MaxBodyBytes: 1 << 20}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

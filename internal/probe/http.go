@@ -32,7 +32,7 @@ func Once(ctx context.Context, c Check) record.CheckResult {
 		p, err = prepare(c)
 	}
 	if err != nil {
-		return record.CheckResult{Check: c.ID, Kind: "http", Target: c.Target(), Location: defaultLocation, Start: time.Now(),
+		return record.CheckResult{Check: c.ID, Kind: c.Kind, Target: c.Target(), Location: defaultLocation, Start: time.Now(),
 			Stage: record.Resolve.String(), Reason: "own_fault", Message: "the check cannot be run: " + err.Error()}
 	}
 	return p.run(ctx, defaultLocation)
@@ -55,7 +55,7 @@ type run struct {
 func (p *prepared) run(ctx context.Context, location string) (res record.CheckResult) {
 	r := &run{prepared: p, outer: ctx, limit: p.deadline()}
 	start := time.Now()
-	r.res = record.CheckResult{Check: p.ID, Kind: "http", Target: p.Target(), Location: location, Start: start, TraceID: randomHex(16)}
+	r.res = record.CheckResult{Check: p.ID, Kind: p.Kind, Target: p.Target(), Location: location, Start: start, TraceID: randomHex(16)}
 	var cancel context.CancelFunc
 	r.ctx, cancel = context.WithDeadline(ctx, start.Add(r.limit))
 	defer cancel()
@@ -73,7 +73,7 @@ func (p *prepared) run(ctx context.Context, location string) (res record.CheckRe
 		return
 	}
 	r.hidden = r.secrets
-	r.walk()
+	p.kind.run(r)
 	return
 }
 
@@ -85,8 +85,7 @@ func (r *run) walk() {
 	for {
 		address := at.url.String()
 		visited[address] = true
-		r.res.Hops = append(r.res.Hops, record.Hop{URL: r.hidden.clean(address)})
-		hop := &r.res.Hops[len(r.res.Hops)-1]
+		hop := r.addHop(address)
 		rep, f := r.hop(hop, at)
 		if rep != nil && rep.head != nil {
 			if cookies := rep.head.Cookies(); len(cookies) > 0 {
@@ -198,26 +197,11 @@ func end(hop *record.Hop, ph record.Phase, start time.Time, failed bool) {
 
 // hop makes one HTTP transaction and fills in the phases as far as it comes.
 func (r *run) hop(hop *record.Hop, q request) (*reply, *failure) {
-	start := time.Now()
-	addrs, literal, err := r.resolve(q.url.Hostname())
-	if literal {
-		hop.Phases[record.Resolve].State = record.Skipped
-	} else {
-		end(hop, record.Resolve, start, err != nil)
-	}
-	if err != nil {
-		return nil, r.resolveFailure(q.url.Hostname(), err)
-	}
-
-	conn, f := r.connect(hop, addrs, portOf(q.url))
+	conn, f := r.open(hop, q.url.Hostname(), portOf(q.url))
 	if f != nil {
 		return nil, f
 	}
 	defer conn.Close()
-	deadline, _ := r.ctx.Deadline()
-	_ = conn.SetDeadline(deadline) // a TCP connection always takes one
-	defer context.AfterFunc(r.outer, func() { conn.Close() })()
-
 	if q.url.Scheme != "https" {
 		hop.Phases[record.TLS].State = record.Skipped
 		return r.exchange(conn, hop, q)
@@ -230,6 +214,46 @@ func (r *run) hop(hop *record.Hop, q request) (*reply, *failure) {
 		return r.exchangeHTTP2(tc, hop, q)
 	}
 	return r.exchange(tc, hop, q)
+}
+
+// addHop begins a hop; the pointer is good until the next one begins.
+func (r *run) addHop(url string) *record.Hop {
+	r.res.Hops = append(r.res.Hops, record.Hop{URL: r.hidden.clean(url), Offset: record.Seconds(time.Since(r.res.Start))})
+	return &r.res.Hops[len(r.res.Hops)-1]
+}
+
+// open resolves a host and connects to it over TCP: the first two phases. The
+// connection ends with the run's deadline, and at once when nobody wants the
+// result any more; the caller closes it.
+func (r *run) open(hop *record.Hop, host, port string) (net.Conn, *failure) {
+	start := time.Now()
+	addrs, literal, err := r.resolve(host)
+	if literal {
+		hop.Phases[record.Resolve].State = record.Skipped
+	} else {
+		end(hop, record.Resolve, start, err != nil)
+	}
+	if err != nil {
+		return nil, r.resolveFailure(host, err)
+	}
+	conn, f := r.connect(hop, addrs, port)
+	if f != nil {
+		return nil, f
+	}
+	deadline, _ := r.ctx.Deadline()
+	_ = conn.SetDeadline(deadline) // a TCP connection always takes one
+	return watched{conn, context.AfterFunc(r.outer, func() { conn.Close() })}, nil
+}
+
+// watched is a connection that is closed when nobody wants the run's result.
+type watched struct {
+	net.Conn
+	stop func() bool
+}
+
+func (w watched) Close() error {
+	w.stop()
+	return w.Conn.Close()
 }
 
 // ipNetworks are what the resolver is asked for.
@@ -307,9 +331,15 @@ func (r *run) handshake(conn net.Conn, hop *record.Hop, q request) (*tls.Conn, *
 	if !q.trusted {
 		cfg = r.foreign
 	}
+	return r.secure(conn, hop, cfg, q.url.Hostname())
+}
+
+// secure makes a TLS session over a connection; host is asked for and verified
+// when cfg names no other. See handshake.
+func (r *run) secure(conn net.Conn, hop *record.Hop, cfg *tls.Config, host string) (*tls.Conn, *failure) {
 	cfg = cfg.Clone()
 	if cfg.ServerName == "" {
-		cfg.ServerName = q.url.Hostname()
+		cfg.ServerName = host
 	}
 	r.asked = false
 	if len(cfg.Certificates) == 0 {

@@ -22,6 +22,8 @@ type prepared struct {
 	resolver *net.Resolver
 	bodyRE   *regexp.Regexp
 	headers  []headerRule // by name
+	kind     kind
+	parsed   any // what the kind's prepare made
 
 	mu    sync.Mutex
 	read  *material
@@ -54,7 +56,7 @@ func prepare(c Check) (*prepared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	p := &prepared{Check: c, url: u, resolver: net.DefaultResolver}
+	p := &prepared{Check: c, url: u, resolver: net.DefaultResolver, kind: kinds()[c.Kind]}
 	if c.Resolver != "" {
 		var d net.Dialer
 		p.resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -72,6 +74,11 @@ func prepare(c Check) (*prepared, error) {
 			return nil, fmt.Errorf("expect.headers: %s: %w", name, err)
 		}
 		p.headers = append(p.headers, headerRule{name, re})
+	}
+	if p.kind.prepare != nil {
+		if p.parsed, err = p.kind.prepare(&p.Check); err != nil {
+			return nil, err
+		}
 	}
 	_, err = p.material()
 	return p, err
@@ -149,9 +156,12 @@ func oneOf(key, inline, file string) (string, error) {
 func (c *Check) tlsConfigs() (own, foreign *tls.Config, err error) {
 	// TLS 1.0 is offered so that an old server is described, not just refused:
 	// a version below 1.2 fails the check with the reason tls_protocol.
-	own = &tls.Config{ServerName: c.TLS.ServerName, InsecureSkipVerify: c.TLS.InsecureSkipVerify, MinVersion: tls.VersionTLS10, NextProtos: []string{"http/1.1"}}
-	if c.HTTP2 {
+	own = &tls.Config{ServerName: c.TLS.ServerName, InsecureSkipVerify: c.TLS.InsecureSkipVerify, MinVersion: tls.VersionTLS10}
+	switch {
+	case c.HTTP2:
 		own.NextProtos = []string{"h2", "http/1.1"}
+	case kinds()[c.Kind].http:
+		own.NextProtos = []string{"http/1.1"}
 	}
 	if c.TLS.CAFile != "" {
 		pem, err := os.ReadFile(c.TLS.CAFile)

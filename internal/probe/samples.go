@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vedette-sre/vedette/internal/record"
 )
@@ -19,6 +20,10 @@ import (
 //   - probe_ip_protocol only when an address was dialled;
 //   - probe_ssl_earliest_cert_expiry only when a certificate was shown, an
 //     expired one too, and probe_tls_version_info when a handshake was done.
+//
+// The families probe_http_* are those of http checks; other kinds have their
+// phases in probe_phase_duration_seconds, what they measured (r.Values) and, for
+// flows, their steps.
 //
 // Phases that a run did not reach are 0, as blackbox_exporter has them. Both
 // length series count the body's bytes as they came; without max_body_bytes
@@ -40,24 +45,39 @@ func Samples(c Check, r record.CheckResult) []record.Sample {
 	add("probe_success", flag(r.Success))
 	add("up", 1)
 	add("probe_duration_seconds", r.Duration.Seconds())
+	family := "probe_phase_duration_seconds"
+	if r.Kind == "http" {
+		family = "probe_http_duration_seconds"
+	}
 	for ph := record.Resolve; ph < record.NumPhases; ph++ {
-		add("probe_http_duration_seconds", total[ph].Duration.Seconds(), "phase", ph.String())
+		add(family, total[ph].Duration.Seconds(), "phase", ph.String())
 	}
 	add("probe_dns_lookup_time_seconds", total[record.Resolve].Duration.Seconds())
-	add("probe_http_status_code", float64(r.Status()))
-	add("probe_failed_due_to_regex", flag(r.Stage == "body" || r.Stage == "header"))
 	add("vedette_check_lag_seconds", r.Lag.Seconds())
 
 	var last record.Hop
 	if n := len(r.Hops); n > 0 {
 		last = r.Hops[n-1]
 	}
-	add("probe_http_redirects", float64(max(len(r.Hops)-1, 0)))
-	add("probe_http_content_length", float64(last.Bytes))
-	add("probe_http_uncompressed_body_length", float64(last.Bytes))
-	add("probe_http_ssl", flag(last.Phases[record.TLS].State == record.Done))
-	if v, ok := httpVersion(last.Proto); ok {
-		add("probe_http_version", v)
+	if r.Kind == "http" {
+		add("probe_http_status_code", float64(r.Status()))
+		add("probe_failed_due_to_regex", flag(r.Stage == "body" || r.Stage == "header"))
+		add("probe_http_redirects", float64(max(len(r.Hops)-1, 0)))
+		add("probe_http_content_length", float64(last.Bytes))
+		add("probe_http_uncompressed_body_length", float64(last.Bytes))
+		add("probe_http_ssl", flag(last.Phases[record.TLS].State == record.Done))
+		if v, ok := httpVersion(last.Proto); ok {
+			add("probe_http_version", v)
+		}
+	}
+	for _, v := range r.Values {
+		add(v.Name, v.Value, v.Labels...)
+	}
+	for _, st := range r.Steps {
+		if st.State != "not_reached" {
+			add("probe_step_success", flag(st.State == "ok"), "step", st.Name)
+			add("probe_step_duration_seconds", time.Duration(st.Duration).Seconds(), "step", st.Name)
+		}
 	}
 	if ap, err := netip.ParseAddrPort(last.Address); err == nil {
 		add("probe_ip_protocol", map[bool]float64{true: 4, false: 6}[ap.Addr().Unmap().Is4()])

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -16,10 +17,11 @@ import (
 )
 
 var (
-	notID     = regexp.MustCompile(`[^\p{L}\p{N}]+`)
-	idForm    = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._-]*$`)
-	token     = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
-	labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	notID        = regexp.MustCompile(`[^\p{L}\p{N}]+`)
+	idForm       = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._-]*$`)
+	token        = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+	labelName    = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	locationName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 )
 
 // ownHeaders are written by the prober itself.
@@ -39,7 +41,8 @@ var ownLabels = map[string]bool{
 // with the key, gives the value and says what was expected; it holds no secret.
 // Validating twice changes nothing.
 func (c *Check) Validate() error {
-	for _, part := range []func() error{c.validateIdentity, c.validateTimes, c.validateRequest, c.validateNetwork, c.validateExpect, c.validateLabels} {
+	parts := []func() error{c.validateIdentity, c.validateTimes, c.validateRequest, c.validateNetwork, c.validateExpect, c.validateLabels, c.Alert.Validate, c.validatePlaces, c.validateKind}
+	for _, part := range parts {
 		if err := part(); err != nil {
 			return err
 		}
@@ -59,6 +62,9 @@ func (c *Check) validateIdentity() error {
 		return fmt.Errorf("name: %q: want valid UTF-8", c.Name)
 	}
 	sameName := c.Name == c.URL
+	if err := c.setKind(); err != nil {
+		return err
+	}
 	if err := c.validateURL(); err != nil {
 		return err
 	}
@@ -79,8 +85,12 @@ func (c *Check) validateIdentity() error {
 
 // validateURL checks the URL and moves credentials out of it.
 func (c *Check) validateURL() error {
+	k := kinds()[c.Kind]
 	if c.URL == "" {
-		return errors.New("url: is missing; want such as https://shop.example.org/health")
+		if len(k.schemes) == 0 {
+			return nil // the kind has its target elsewhere
+		}
+		return fmt.Errorf("url: is missing; want such as %s", k.example)
 	}
 	shown := hideInURLs(c.URL)
 	u, err := url.Parse(c.URL)
@@ -89,18 +99,22 @@ func (c *Check) validateURL() error {
 		if errors.As(err, &ue) {
 			err = ue.Err // without the URL, which may hold a password
 		}
-		return fmt.Errorf("url: %q: %v; want such as https://shop.example.org/health", shown, err)
+		return fmt.Errorf("url: %q: %v; want such as %s", shown, err, k.example)
 	}
 	port, perr := strconv.Atoi(u.Port())
 	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return fmt.Errorf("url: %q: want a URL that begins with http:// or https://", shown)
+	case len(k.schemes) == 0:
+		return fmt.Errorf("url: %q: a check of the kind %s has no url", shown, c.Kind)
+	case !slices.Contains(k.schemes, u.Scheme):
+		return fmt.Errorf("url: %q: want a URL that begins with %s://", shown, strings.Join(k.schemes, ":// or "))
 	case u.Hostname() == "":
-		return fmt.Errorf("url: %q has no host; want such as https://shop.example.org/health", shown)
+		return fmt.Errorf("url: %q has no host; want such as %s", shown, k.example)
 	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > 127 }):
 		return fmt.Errorf("url: host %q: want its ASCII form, which begins with xn--", u.Hostname())
 	case u.Port() != "" && (perr != nil || port < 1 || port > 65535):
 		return fmt.Errorf("url: port %q: want a number from 1 to 65535", u.Port())
+	case u.Port() == "" && k.port == portNeeded:
+		return fmt.Errorf("url: %q has no port; want such as %s", shown, k.example)
 	}
 	if u.User != nil {
 		if c.BasicAuth.Username != "" || c.BearerToken != "" || c.BearerFile != "" {
@@ -131,6 +145,9 @@ func (c *Check) validateTimes() error {
 }
 
 func (c *Check) validateRequest() error {
+	if !kinds()[c.Kind].http {
+		return c.refuseHTTP()
+	}
 	if c.Method == "" {
 		c.Method = http.MethodGet
 	}

@@ -97,17 +97,60 @@ func (p *Phases) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Hop is one request of a check: the first, or one after a redirect.
+// Seconds is a duration that JSON writes in seconds.
+type Seconds time.Duration
+
+// MarshalJSON renders 0.012.
+func (s Seconds) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(s).Seconds()) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	var f float64
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	*s = Seconds(f * float64(time.Second))
+	return nil
+}
+
+// Hop is one exchange of a check: the first request, one after a redirect, a
+// step of a flow, a resource that a browser loaded.
 type Hop struct {
-	URL     string `json:"url"`
-	Address string `json:"address,omitempty"` // ip:port that was dialled
-	Phases  Phases `json:"phases"`
-	Status  int    `json:"status,omitempty"` // 0: no status line came
-	Proto   string `json:"proto,omitempty"`  // "HTTP/1.1"
-	Bytes   int64  `json:"bytes"`            // body bytes read
+	URL string `json:"url"`
+	// Step is the name of the flow's step that the hop belongs to, "" outside
+	// flows.
+	Step string `json:"step,omitempty"`
+	// Type is the kind of resource that a browser loaded ("document", "script"),
+	// "" elsewhere.
+	Type string `json:"type,omitempty"`
+	// Offset is when the hop began, counted from the run's start.
+	Offset  Seconds `json:"offset_seconds"`
+	Address string  `json:"address,omitempty"` // ip:port that was dialled
+	Phases  Phases  `json:"phases"`
+	Status  int     `json:"status,omitempty"` // 0: no status line came
+	Proto   string  `json:"proto,omitempty"`  // "HTTP/1.1"
+	Bytes   int64   `json:"bytes"`            // body bytes read
 	// Location is the redirect's target, "" when the hop was the last.
 	Location string    `json:"location,omitempty"`
 	TLS      *TLSFacts `json:"tls,omitempty"`
+}
+
+// Step is one step of a flow.
+type Step struct {
+	Name     string  `json:"name"`
+	Offset   Seconds `json:"offset_seconds"`
+	Duration Seconds `json:"duration_seconds"`
+	// State is "ok", "failed" or "not_reached".
+	State   string `json:"state"`
+	Message string `json:"message,omitempty"` // why it failed
+}
+
+// Value is a number that a run measured besides its phases, under the name of
+// its series.
+type Value struct {
+	Name   string   `json:"name"`             // such as "probe_dns_answer_rrs"
+	Labels []string `json:"labels,omitempty"` // name, value pairs
+	Value  float64  `json:"value"`
 }
 
 // TLSFacts are what the handshake told.
@@ -124,7 +167,7 @@ type TLSFacts struct {
 // CheckResult is one run of one check from one location.
 type CheckResult struct {
 	Check    string        `json:"check"` // the check's id
-	Kind     string        `json:"kind"`  // "http"
+	Kind     string        `json:"kind"`  // "http", "dns"; see package probe
 	Target   string        `json:"target"`
 	Location string        `json:"location"` // "hub" for this process
 	Start    time.Time     `json:"start"`
@@ -144,6 +187,27 @@ type CheckResult struct {
 	// of the body), size-capped, secrets removed.
 	Reply   string `json:"reply,omitempty"`
 	TraceID string `json:"trace_id,omitempty"`
+	// Steps are those of a flow, in order, the ones not reached included.
+	Steps []Step `json:"steps,omitempty"`
+	// Values are what the kind of check measured besides the phases; each is a
+	// sample of a series.
+	Values []Value `json:"values,omitempty"`
+	// Facts are what the kind of check learned and a reader wants to see, such
+	// as the answers of a name server. No secrets.
+	Facts map[string]string `json:"facts,omitempty"`
+	// Console holds what a browser's console said, on failure.
+	Console []string `json:"console,omitempty"`
+	// Screenshot is a JPEG or PNG of the page, on failure of a browser flow. It
+	// is kept beside the run and not part of its JSON.
+	Screenshot []byte `json:"-"`
+	// HasScreenshot says that a screenshot is kept.
+	HasScreenshot bool `json:"has_screenshot,omitempty"`
+	// Extra marks a run outside the schedule: a confirmation or one by hand.
+	Extra bool `json:"extra,omitempty"`
+	// Late marks a run that reached the hub after its time; it does not vote.
+	Late bool `json:"late,omitempty"`
+	// Maintenance marks a run within a maintenance window.
+	Maintenance bool `json:"maintenance,omitempty"`
 }
 
 // MarshalJSON adds the durations in seconds.
