@@ -77,15 +77,27 @@ func (p *prepared) run(ctx context.Context, location string) (res record.CheckRe
 	return
 }
 
-// walk makes hop after hop until a reply is no redirect.
+// walk is the run of an HTTP check: its request, the redirects, the judgement.
 func (r *run) walk() {
-	at := request{url: r.url, method: r.Method, body: r.Body, trusted: true}
-	var jar *cookiejar.Jar // made at the first redirect, which most runs do not have
+	rep, f := r.transact(request{url: r.url, method: r.Method, body: r.Body, headers: r.Headers, trusted: true}, nil)
+	if f != nil {
+		r.fail(f, rep)
+		return
+	}
+	r.judge(rep)
+}
+
+// transact makes hop after hop until a reply is no redirect, and returns that
+// reply. Without a jar one is made at the first redirect.
+func (r *run) transact(at request, jar http.CookieJar) (*reply, *failure) {
+	first := len(r.res.Hops)
+	origin := at.url
 	visited := make(map[string]bool, 1)
 	for {
 		address := at.url.String()
 		visited[address] = true
 		hop := r.addHop(address)
+		hop.Step = at.step
 		rep, f := r.hop(hop, at)
 		if rep != nil && rep.head != nil {
 			if cookies := rep.head.Cookies(); len(cookies) > 0 {
@@ -93,35 +105,34 @@ func (r *run) walk() {
 			}
 		}
 		if f != nil {
-			r.fail(f, rep)
-			return
+			return rep, f
+		}
+		if jar != nil {
+			jar.SetCookies(at.url, rep.head.Cookies())
 		}
 		to := redirect(rep.head)
 		if to != "" {
 			hop.Location = shorten(r.hidden.clean(to), 2048)
 		}
 		if to == "" || !r.follow() {
-			r.judge(rep)
-			return
+			return rep, nil
 		}
 		next, err := at.url.Parse(to)
 		if err != nil || (next.Scheme != "http" && next.Scheme != "https") || next.Hostname() == "" {
-			r.fail(&failure{"redirect", "bad_redirect", fmt.Sprintf("the reply %d redirects to %q, which is not an HTTP address", rep.head.StatusCode, hop.Location)}, rep)
-			return
+			return rep, &failure{"redirect", "bad_redirect", fmt.Sprintf("the reply %d redirects to %q, which is not an HTTP address", rep.head.StatusCode, hop.Location)}
 		}
-		if len(r.res.Hops) > r.MaxRedirects {
+		if len(r.res.Hops)-first > r.MaxRedirects {
 			said := fmt.Sprintf("the server redirects more than %d times, the last time to %s", r.MaxRedirects, hop.Location)
 			if visited[next.String()] {
 				said = fmt.Sprintf("the redirects go round in a circle: after %d of them %s comes again", r.MaxRedirects, hop.Location)
 			}
-			r.fail(&failure{"redirect", "redirect_loop", said}, rep)
-			return
+			return rep, &failure{"redirect", "redirect_loop", said}
 		}
 		if jar == nil {
 			jar, _ = cookiejar.New(nil) // New only fails on options
+			jar.SetCookies(at.url, rep.head.Cookies())
 		}
-		jar.SetCookies(at.url, rep.head.Cookies())
-		at = at.redirected(rep.head.StatusCode, next, r.url)
+		at = at.redirected(rep.head.StatusCode, next, origin)
 		at.cookies = jar.Cookies(next)
 	}
 }
@@ -140,13 +151,16 @@ type request struct {
 	url     *url.URL
 	method  string
 	body    string
-	trusted bool // goes to the check's own host: credentials may be sent
+	headers map[string]string
+	step    string // of a flow
+	hadBody bool   // before a redirect
+	trusted bool   // goes to the check's own host: credentials may be sent
 	cookies []*http.Cookie
 }
 
 // redirected is the request after a redirect of a check that began at origin.
 func (q request) redirected(code int, to, origin *url.URL) request {
-	n := request{url: to, method: q.method, body: q.body, trusted: sameHost(to, origin)}
+	n := request{url: to, method: q.method, body: q.body, headers: q.headers, step: q.step, hadBody: q.hadBody || q.body != "", trusted: sameHost(to, origin)}
 	switch code {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
 		n.body = ""
@@ -536,10 +550,10 @@ func (r *run) build(q request) *http.Request {
 	h["User-Agent"] = []string{"Vedette"}
 	h["Accept"] = []string{"*/*"}
 	h["Traceparent"] = []string{"00-" + r.res.TraceID + "-" + randomHex(8) + "-01"} // W3C Trace Context
-	for name, v := range r.Headers {
+	for name, v := range q.headers {
 		switch {
 		case !q.trusted && (strings.EqualFold(name, "Host") || sensitive(name)):
-		case r.Body != "" && q.body == "" && strings.HasPrefix(http.CanonicalHeaderKey(name), "Content-"):
+		case q.hadBody && q.body == "" && strings.HasPrefix(http.CanonicalHeaderKey(name), "Content-"):
 		case strings.EqualFold(name, "Host"):
 			req.Host = v
 		default:

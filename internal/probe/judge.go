@@ -4,25 +4,55 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"regexp"
 	"time"
 )
 
-// judge compares a whole reply with what is expected; the first that differs is
-// the failure.
+// expectation is an Expect with everything parsed that does not change between
+// runs.
+type expectation struct {
+	Expect
+	bodyRE  *regexp.Regexp
+	headers []headerRule // by name
+}
+
+// headerRule wants one value of a header to match.
+type headerRule struct {
+	name string
+	re   *regexp.Regexp
+}
+
+func (e Expect) compile() (*expectation, error) {
+	x := &expectation{Expect: e}
+	var err error
+	if e.BodyRegex != "" {
+		if x.bodyRE, err = regexp.Compile(e.BodyRegex); err != nil {
+			return nil, fmt.Errorf("expect.body_regex: %w", err)
+		}
+	}
+	for _, name := range sortedKeys(e.Headers) {
+		re, err := regexp.Compile("^(?:" + e.Headers[name] + ")$")
+		if err != nil {
+			return nil, fmt.Errorf("expect.headers: %s: %w", name, err)
+		}
+		x.headers = append(x.headers, headerRule{name, re})
+	}
+	return x, nil
+}
+
+// judge compares a whole reply with what is expected and ends the run.
 func (r *run) judge(rep *reply) {
-	if f := r.verdict(rep, time.Now()); f != nil {
+	if f := r.verdict(rep, r.expect, r.res.Start, time.Now()); f != nil {
 		r.fail(f, rep)
 		return
 	}
-	if r.outer.Err() != nil {
-		r.fail(&failure{"transfer", "own_fault", ""}, nil)
-		return
-	}
-	r.res.Success = true
+	r.succeed()
 }
 
-func (r *run) verdict(rep *reply, now time.Time) *failure {
-	e, code := &r.Expect, rep.head.StatusCode
+// verdict is the first difference between a reply to a request that began at
+// start and what is expected, nil when there is none.
+func (r *run) verdict(rep *reply, e *expectation, start, now time.Time) *failure {
+	code := rep.head.StatusCode
 	if !e.Status.Has(code) {
 		said := fmt.Sprintf("the reply was %d %s; want %s", code, http.StatusText(code), e.Status)
 		if redirect(rep.head) != "" {
@@ -30,7 +60,7 @@ func (r *run) verdict(rep *reply, now time.Time) *failure {
 		}
 		return &failure{"status", "status", said}
 	}
-	for _, h := range r.headers {
+	for _, h := range e.headers {
 		if f := h.verdict(rep.head.Header); f != nil {
 			return f
 		}
@@ -40,10 +70,10 @@ func (r *run) verdict(rep *reply, now time.Time) *failure {
 		return &failure{"body", "body", fmt.Sprintf("the body (%d bytes) does not contain %q", len(rep.body), e.BodyContains)}
 	case e.BodyNotContains != "" && bytes.Contains(rep.body, []byte(e.BodyNotContains)):
 		return &failure{"body", "body", fmt.Sprintf("the body contains %q and should not", e.BodyNotContains)}
-	case r.bodyRE != nil && !r.bodyRE.Match(rep.body):
+	case e.bodyRE != nil && !e.bodyRE.Match(rep.body):
 		return &failure{"body", "body", fmt.Sprintf("the body (%d bytes) does not match the regular expression %q", len(rep.body), e.BodyRegex)}
 	}
-	if took := now.Sub(r.res.Start); e.MaxSeconds > 0 && took.Seconds() > e.MaxSeconds {
+	if took := now.Sub(start); e.MaxSeconds > 0 && took.Seconds() > e.MaxSeconds {
 		return &failure{"assertion", "slow", fmt.Sprintf("the run took %.3f s; want at most %g s", took.Seconds(), e.MaxSeconds)}
 	}
 	if crt := r.res.Certificate(); e.CertificateDays > 0 && crt != nil {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -20,19 +19,13 @@ type prepared struct {
 	Check
 	url      *url.URL
 	resolver *net.Resolver
-	bodyRE   *regexp.Regexp
-	headers  []headerRule // by name
+	expect   *expectation
 	kind     kind
 	parsed   any // what the kind's prepare made
 
 	mu    sync.Mutex
 	read  *material
 	stamp [5]fileStamp // of the files behind read
-}
-
-type headerRule struct {
-	name string
-	re   *regexp.Regexp
 }
 
 // material is what a check needs and may keep in files: certificates, keys and
@@ -63,17 +56,8 @@ func prepare(c Check) (*prepared, error) {
 			return d.DialContext(ctx, network, c.Resolver)
 		}}
 	}
-	if c.Expect.BodyRegex != "" {
-		if p.bodyRE, err = regexp.Compile(c.Expect.BodyRegex); err != nil {
-			return nil, fmt.Errorf("expect.body_regex: %w", err)
-		}
-	}
-	for _, name := range sortedKeys(c.Expect.Headers) {
-		re, err := regexp.Compile("^(?:" + c.Expect.Headers[name] + ")$")
-		if err != nil {
-			return nil, fmt.Errorf("expect.headers: %s: %w", name, err)
-		}
-		p.headers = append(p.headers, headerRule{name, re})
+	if p.expect, err = c.Expect.compile(); err != nil {
+		return nil, err
 	}
 	if p.kind.prepare != nil {
 		if p.parsed, err = p.kind.prepare(&p.Check); err != nil {
