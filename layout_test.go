@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"e2e/bench":             {}, // drives whole processes from outside
 	"internal/record":       {},
 	"internal/probe":        {"internal/record"},
+	"internal/fleet":        {"internal/record"},
 	"internal/ingest":       {"internal/record"},
 	"internal/store/metric": {"internal/record"},
 	"internal/store/state":  {"internal/record"},
@@ -30,9 +31,9 @@ var mayImport = map[string][]string{
 	"internal/notify":       {"internal/record"},
 	// demo is a system to watch, not a station: it knows nothing of Vedette.
 	"internal/demo": {},
-	"internal/web": {"internal/record", "internal/probe", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/web": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify"},
-	"internal/app": {"internal/record", "internal/probe", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/app": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify", "internal/web", "internal/demo"},
 }
 
@@ -53,6 +54,7 @@ var home = map[string][]string{
 	"github.com/prometheus/prometheus/prompb":            {"internal/ingest", "e2e/bench"},
 	"github.com/prometheus/prometheus/storage/remote":    {"internal/app"},
 	"github.com/prometheus/prometheus/discovery":         {"internal/ingest"},
+	"github.com/robfig/cron":                             {"internal/judge"},
 	"github.com/prometheus/prometheus/rules":             {"internal/judge", "internal/query", "internal/app"},
 }
 
