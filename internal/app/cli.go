@@ -44,6 +44,8 @@ const usageText = `Vedette keeps watch over microservices.
                   it watches itself, its host and whatever is sent to it
   vedette demo    the same with a small shop of real services and faults
   vedette demo fault list | on NAME | off NAME
+  vedette agent   --hub URL --location NAME --token-file FILE [--data DIR]
+                  run checks from here for a Vedette elsewhere
   vedette check URL [--timeout 10s] [--json]
                   probe once and print the phases
   vedette config check FILE
@@ -56,7 +58,7 @@ const usageText = `Vedette keeps watch over microservices.
   vedette version
 
 Log to standard error; --log-format json and --log-level debug|info|warn|error
-work with run and demo. Secrets may come from VEDETTE_TOKEN.
+work with run, demo and agent. Secrets may come from VEDETTE_TOKEN.
 `
 
 // streams are where a command reads and writes.
@@ -78,7 +80,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	}
 	commands := map[string]func(context.Context, []string, streams) error{
 		"run": cmdRun, "demo": cmdDemo, "check": cmdCheck, "config": cmdConfig, "backup": cmdBackup,
-		"restore": cmdRestore, "hash-password": cmdHash, "version": cmdVersion,
+		"restore": cmdRestore, "agent": cmdAgent, "hash-password": cmdHash, "version": cmdVersion,
 	}
 	switch args[0] {
 	case "help", "-h", "--help":
@@ -165,6 +167,10 @@ func (c *common) add(fs *flag.FlagSet) {
 	fs.StringVar(&c.config, "config", "", "path of vedette.yml")
 	fs.StringVar(&c.data, "data", "", "directory of everything kept (default ./data)")
 	fs.StringVar(&c.listen, "listen", "", "address of the one port (default "+DefaultListen+")")
+	c.addLog(fs)
+}
+
+func (c *common) addLog(fs *flag.FlagSet) {
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 }

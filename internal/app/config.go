@@ -15,6 +15,8 @@ import (
 	"github.com/alecthomas/units"
 	"github.com/prometheus/common/model"
 
+	"github.com/vedette-sre/vedette/internal/fleet"
+	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/record"
@@ -61,7 +63,12 @@ type TenantConfig struct {
 	Alertmanager string        `yaml:"alertmanager"` // path of an alertmanager.yml
 	Blackbox     string        `yaml:"blackbox"`     // path of a blackbox.yml
 	Checks       []probe.Check `yaml:"checks"`
-	Retention    Retention     `yaml:"retention"`
+	// Locations are the other places from which checks run; see vedette agent.
+	// One named hub gives this process labels or makes it private.
+	Locations []fleet.Location `yaml:"locations"`
+	// Maintenance windows: what fails in them is expected.
+	Maintenance []judge.Window `yaml:"maintenance"`
+	Retention   Retention      `yaml:"retention"`
 	// OutOfOrder is how late a sample may come; default 30m, 0s for not at all.
 	OutOfOrder *model.Duration `yaml:"out_of_order"`
 	Limits     TenantLimits    `yaml:"limits"`
@@ -70,6 +77,8 @@ type TenantConfig struct {
 	// Watch says whether the tenant stores the metrics of this process and
 	// host; default true for the tenant "default" and false for others.
 	Watch *bool `yaml:"watch"`
+
+	written []probe.Check // the checks before defaults were filled in
 }
 
 // Retention bounds what is kept by age and by size.
@@ -86,6 +95,7 @@ type TenantLimits struct {
 	metric.Limits       `yaml:",inline"`
 	MaxConcurrentWrites int `yaml:"max_concurrent_writes"` // default 32
 	MaxChecks           int `yaml:"max_checks"`            // default 20,000
+	CheckWorkers        int `yaml:"check_workers"`         // runs of checks at once; default 64
 }
 
 // OutboxConfig tells how stubbornly notifications are sent.
@@ -98,6 +108,8 @@ type OutboxConfig struct {
 const (
 	DefaultListen = "127.0.0.1:7575"
 	DefaultData   = "./data"
+
+	defaultMaxChecks = 20_000
 )
 
 func (c *Config) setDefaults() {
@@ -216,6 +228,7 @@ func (t *TenantConfig) validate(path string) error {
 		{"limits.max_series", t.Limits.MaxSeries}, {"limits.max_labels", t.Limits.MaxLabels},
 		{"limits.max_label_name_bytes", t.Limits.MaxLabelName}, {"limits.max_label_value_bytes", t.Limits.MaxLabelValue},
 		{"limits.max_concurrent_writes", t.Limits.MaxConcurrentWrites}, {"limits.max_checks", t.Limits.MaxChecks},
+		{"limits.check_workers", t.Limits.CheckWorkers},
 		{"query.max_samples", t.Query.MaxSamples}, {"query.max_concurrent", t.Query.MaxConcurrent},
 	} {
 		if l.v < 0 {
@@ -227,11 +240,15 @@ func (t *TenantConfig) validate(path string) error {
 	}
 	limit := t.Limits.MaxChecks
 	if limit == 0 {
-		limit = 20_000
+		limit = defaultMaxChecks
 	}
 	if len(t.Checks) > limit {
 		return at(path+".checks", "%d checks are over the limit; remove some or raise limits.max_checks = %d", len(t.Checks), limit)
 	}
+	if err := t.validatePlaces(path); err != nil {
+		return err
+	}
+	t.written = slices.Clone(t.Checks)
 	ids := map[string]int{}
 	for i := range t.Checks {
 		ck := &t.Checks[i]
@@ -243,6 +260,43 @@ func (t *TenantConfig) validate(path string) error {
 			return at(p+".name", "checks[%d] has the same name (id %q); names must differ, or set id", j, ck.ID)
 		}
 		ids[ck.ID] = i
+		if err := knownPlaces(ck.Locations, t.Locations); err != nil {
+			return &fieldError{p, err}
+		}
+	}
+	if id, err := probe.CheckGraph(t.Checks); err != nil {
+		return &fieldError{fmt.Sprintf("%s.checks[%d]", path, ids[id]), err}
+	}
+	return nil
+}
+
+// validatePlaces checks locations and maintenance windows.
+func (t *TenantConfig) validatePlaces(path string) error {
+	names := map[string]int{}
+	for i, l := range t.Locations {
+		p := fmt.Sprintf("%s.locations[%d]", path, i)
+		if err := l.Validate(); err != nil {
+			return &fieldError{p, err}
+		}
+		if j, dup := names[l.Name]; dup {
+			return at(p+".name", "locations[%d] has the same name %q; want names that differ", j, l.Name)
+		}
+		names[l.Name] = i
+	}
+	ids := map[string]bool{}
+	for i := range t.Maintenance {
+		w := &t.Maintenance[i]
+		p := fmt.Sprintf("%s.maintenance[%d]", path, i)
+		if err := w.Validate(); err != nil {
+			return &fieldError{p, err}
+		}
+		if w.ID == "" {
+			w.ID = fmt.Sprint("config-", i+1)
+		}
+		if ids[w.ID] {
+			return at(p+".id", "%q is the id of another window; want ids that differ", w.ID)
+		}
+		ids[w.ID] = true
 	}
 	return nil
 }
@@ -291,6 +345,9 @@ func (c *Config) resolve() {
 		for i := range t.Checks {
 			t.Checks[i].ResolvePaths(dir)
 		}
+		for i := range t.Locations {
+			rel(&t.Locations[i].TokenFile)
+		}
 	}
 }
 
@@ -338,6 +395,8 @@ func (c *Config) restartNeeded(was *Config) error {
 			key = "retention.checks_failed"
 		case t.Limits.MaxConcurrentWrites != o.Limits.MaxConcurrentWrites:
 			key = "limits.max_concurrent_writes"
+		case t.Limits.CheckWorkers != o.Limits.CheckWorkers:
+			key = "limits.check_workers"
 		case (t.Watch == nil) != (o.Watch == nil) || t.Watch != nil && *t.Watch != *o.Watch:
 			key = "watch"
 		default:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"regexp"
 	"strings"
 
@@ -90,7 +91,7 @@ func (c *Config) decode(content []byte) error {
 	if err != nil {
 		return syntaxError(path, content, err)
 	}
-	c.schema = newSchema(f)
+	c.schema = newSchema(f, reflect.TypeFor[Config]())
 	if e := c.schema.fault; e != nil {
 		e.File, e.Source = path, excerpt(content, e.Line, e.Column, c.schema.hidden)
 		return e

@@ -150,8 +150,12 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 			t.store.OutOfOrder = -1 // the store's word for none; its zero is the default
 		}
 	}
+	if t.store.OutOfOrder == 0 && len(tc.Locations) > 0 {
+		// A place that was cut off brings its results days later.
+		t.store.OutOfOrder = lateResults
+	}
 	if db := t.prometheus.StorageConfig.TSDBConfig; db != nil && tc.Prometheus != "" {
-		if t.store.OutOfOrder == 0 && db.OutOfOrderTimeWindow > 0 {
+		if tc.OutOfOrder == nil && db.OutOfOrderTimeWindow > 0 {
 			t.store.OutOfOrder = time.Duration(db.OutOfOrderTimeWindow) * time.Millisecond
 		}
 		if r := db.Retention; r != nil {
@@ -168,6 +172,10 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 	p.tenants[name] = t
 	return nil
 }
+
+// lateResults is how late the results of other places may come into the series:
+// as long as an agent keeps them.
+const lateResults = 7 * 24 * time.Hour
 
 // watchItself adds the check of this server to the tenants that watch it. The
 // address must be settled.

@@ -38,7 +38,8 @@ type schema struct {
 // maxNodes bounds the walk; a file of 20,000 checks has half a million.
 const maxNodes = 5_000_000
 
-func newSchema(f *ast.File) *schema {
+// newSchema compares a file with the type that it is decoded into.
+func newSchema(f *ast.File, t reflect.Type) *schema {
 	s := &schema{places: map[string]place{}, anchors: map[string]ast.Node{}, budget: maxNodes}
 	for _, d := range f.Docs {
 		ast.Walk(s, d)
@@ -48,10 +49,10 @@ func newSchema(f *ast.File) *schema {
 			continue
 		}
 		if i > 0 {
-			s.fail(first(d.Body), "", "a second document begins here; a vedette.yml is one document")
+			s.fail(first(d.Body), "", "a second document begins here; want one document")
 			return s
 		}
-		s.walk(d.Body, reflect.TypeFor[Config](), "", false)
+		s.walk(d.Body, t, "", false)
 	}
 	return s
 }
@@ -72,6 +73,7 @@ func (s *schema) fail(tk *token.Token, path, format string, a ...any) {
 
 var (
 	durationType  = reflect.TypeFor[time.Duration]()
+	timeType      = reflect.TypeFor[time.Time]()
 	mDurationType = reflect.TypeFor[model.Duration]()
 )
 
@@ -113,6 +115,11 @@ func (s *schema) walk(n ast.Node, t reflect.Type, path string, secret bool) {
 	switch {
 	case t == durationType || t == mDurationType:
 		s.duration(n, t, path)
+	case t == timeType:
+		if _, err := time.Parse(time.RFC3339, n.GetToken().Value); err != nil {
+			s.fail(n.GetToken(), path, "%q is not a time; want such as 2026-11-01T02:00:00Z", n.GetToken().Value)
+		}
+	case t.Kind() == reflect.Interface: // anything
 	case own: // it takes several forms and says itself what is wrong
 	case t.Kind() == reflect.Struct:
 		s.mapping(n, t, path, secret)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
 
+	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/notify"
@@ -53,7 +53,13 @@ type tenant struct {
 	prober   *probe.Prober
 	blackbox *probe.Blackbox
 	runs     *state.Runs
+	days     *state.Days
+	history  *state.History
+	seen     *state.Seen
 	board    *state.Board
+	checks   *judge.Checks
+	hub      *fleet.Hub
+	book     *book
 	writer   *ingest.Writer
 	counts   *ingest.Counts
 	cfg      atomic.Pointer[pconfig.Config]
@@ -99,12 +105,26 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	}
 	t.counts = ingest.NewCounts(reg)
 	t.engines = query.NewEngines(plan.conf.Query, reg, t.log.With("station", "query"))
+	if t.days, err = state.NewDays(t.db); err != nil {
+		return nil, err
+	}
+	if t.history, err = state.NewHistory(t.db); err != nil {
+		return nil, err
+	}
+	if t.seen, err = state.NewSeen(t.db); err != nil {
+		return nil, err
+	}
+	objects, err := state.NewObjects(t.db)
+	if err != nil {
+		return nil, err
+	}
 	if t.runs, err = state.NewRuns(t.db, state.RunsConfig{
+		Days:        t.days,
 		KeepSuccess: time.Duration(plan.conf.Retention.ChecksOK), KeepFailure: time.Duration(plan.conf.Retention.ChecksFailed),
 	}); err != nil {
 		return nil, err
 	}
-	t.board = state.NewBoard(t.runs)
+	t.board = state.NewBoard(t.runs, t.days)
 	t.writer = ingest.NewWriter(t.store, t.counts)
 
 	if t.scraper, err = ingest.NewScraper(ctx, ingest.CountedV2(t.storageV2(), "scrape", t.counts), reg, quiet.With("station", "scrape")); err != nil {
@@ -131,19 +151,27 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		},
 		URL: env.url, Parser: t.engines.Parser, Registry: reg, Log: t.log.With("station", "judge"),
 	})
-	if t.prober, err = probe.New(probe.Config{Location: "hub"}, func(ctx context.Context, c probe.Check, r record.CheckResult) {
-		t.runs.Add(r)
-		flipped := t.board.Add(r)
-		if err := t.writer.Put(ctx, "checks", "check "+c.ID, r.Start.Add(r.Duration), probe.Samples(c, r)); err != nil && ctx.Err() == nil {
-			t.log.Error("a check's samples were not stored", "check", c.Name, "err", err)
-		}
-		if flipped {
-			t.rules.Prompt()
-			env.live.Changed(name, "now")
-		}
-		env.live.Changed(name, "checks")
-	}, t.log.With("station", "probe")); err != nil {
+	if t.prober, err = probe.New(probe.Config{Location: fleet.HubLocation, Workers: plan.conf.Limits.CheckWorkers}, t.ran(env), t.log.With("station", "probe")); err != nil {
 		return nil, err
+	}
+	t.checks = judge.NewChecks(judge.ChecksOptions{
+		Ask:     func(ctx context.Context, check, location string) { t.book.ask(ctx, check, location) },
+		Notify:  t.notifier.Put,
+		Changed: t.changed(env),
+		URL:     strings.TrimSuffix(env.url.String(), "/"), Log: t.log.With("station", "judge"),
+	})
+	t.hub = fleet.NewHub(fleet.HubOptions{
+		Checks: func(l fleet.Location) []fleet.Assignment { return t.book.assignments(l) },
+		Accept: t.accept(env), Seen: t.seen.Get, Saw: t.seen.Set,
+		Silent: func(location string, silent bool) {
+			t.checks.Location(location, silent)
+			env.live.Changed(name, "checks")
+		},
+		Version: env.version.Version, Log: t.log.With("station", "fleet"),
+	})
+	t.book = &book{objects: objects, prober: t.prober, hub: t.hub, judge: t.checks, board: t.board, log: t.log.With("station", "probe")}
+	if err = reg.Register(t.checks); err != nil {
+		return nil, fmt.Errorf("register the metrics of verdicts: %w", err)
 	}
 	if err = reg.Register(t.prober); err != nil {
 		return nil, fmt.Errorf("register the metrics of checks: %w", err)
@@ -169,13 +197,14 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
+		Book: t.book, Verdicts: t.checks, Hub: t.hub, History: t.history, Days: t.days, Objects: objects,
 		MaxConcurrentWrites: cmp.Or(plan.conf.Limits.MaxConcurrentWrites, ingest.DefaultConcurrentWrites),
-		Watches:             plan.watch, BuiltIn: plan.builtIn, Dir: t.dir,
+		Watches:             plan.watch, Dir: t.dir,
 	}
 	if err := t.apply(plan); err != nil {
 		return nil, err
 	}
-	if err := t.board.Restore(ctx, checkIDs(plan.checks)); err != nil {
+	if err := t.restore(ctx); err != nil {
 		return nil, err
 	}
 	t.start(ctx, plan, env, reg)
@@ -194,6 +223,8 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 	run("notify", t.notifier.Run)
 	run("scrape", t.scraper.Run)
 	run("judge", t.rules.Run)
+	run("checks", t.checks.Run)
+	run("fleet", t.hub.Run)
 	run("probe", t.prober.Run)
 	run("runs", func(ctx context.Context) error {
 		t.runs.Run(ctx, func(err error) { t.log.Error("check runs wait in memory", "err", err) })
@@ -247,16 +278,94 @@ func (t *tenant) apply(plan *tenantPlan) error {
 		plan.prometheus.GlobalConfig.ExternalLabels, t.url); err != nil {
 		return err
 	}
-	if err := t.prober.Apply(plan.checks); err != nil {
+	if err := t.book.apply(context.Background(), plan); err != nil {
 		return err
 	}
-	keep := map[string]bool{}
-	for _, id := range checkIDs(plan.checks) {
-		keep[id] = true
-	}
-	t.board.Keep(keep)
-	t.view.BuiltIn = maps.Clone(plan.builtIn)
 	t.cfg.Store(plan.prometheus)
+	return nil
+}
+
+// ran takes a run of the hub's own prober.
+func (t *tenant) ran(env surroundings) func(context.Context, probe.Check, record.CheckResult) {
+	return func(ctx context.Context, c probe.Check, r record.CheckResult) {
+		r.Maintenance = t.checks.InMaintenance(c.ID)
+		t.runs.Add(r)
+		t.take(ctx, env, c, r)
+	}
+}
+
+// accept takes what another place brings. It is durable when accept returns.
+func (t *tenant) accept(env surroundings) func(context.Context, string, []record.CheckResult) error {
+	return func(ctx context.Context, location string, rs []record.CheckResult) error {
+		if t.store.Broken() {
+			return record.Errorf(record.Unavailable, "the hub cannot store now; keep the results and retry")
+		}
+		known := rs[:0]
+		checks := make([]probe.Check, 0, len(rs))
+		for _, r := range rs {
+			c, ok := t.book.Check(r.Check)
+			if !ok {
+				continue // tried once, or gone meanwhile
+			}
+			r.Kind, r.Target = c.Kind, c.Target()
+			r.Maintenance = t.checks.InMaintenance(c.ID)
+			known, checks = append(known, r), append(checks, c)
+		}
+		if len(known) == 0 {
+			return nil
+		}
+		if err := t.runs.AddDurably(ctx, known); err != nil {
+			return err
+		}
+		for i, r := range known {
+			t.take(ctx, env, checks[i], r)
+		}
+		return nil
+	}
+}
+
+// take shows, stores and judges a run.
+func (t *tenant) take(ctx context.Context, env surroundings, c probe.Check, r record.CheckResult) {
+	flipped := t.board.Add(r)
+	if err := t.writer.Put(ctx, "checks", "check "+c.ID+" "+r.Location, r.Start.Add(r.Duration), probe.Samples(c, r)); err != nil && ctx.Err() == nil {
+		t.log.Error("a check's samples were not stored", "check", c.Name, "err", err)
+	}
+	t.checks.Observe(r)
+	if flipped {
+		t.rules.Prompt()
+		env.live.Changed(t.name, "now")
+	}
+	env.live.Changed(t.name, "checks")
+}
+
+// changed keeps a change of a check's state.
+func (t *tenant) changed(env surroundings) func(record.Change) {
+	return func(c record.Change) {
+		if err := t.history.Add(context.Background(), c); err != nil {
+			t.log.Error("a change of a check's state was not kept", "check", c.Check, "err", err)
+		}
+		env.live.Changed(t.name, "now")
+		env.live.Changed(t.name, "checks")
+	}
+}
+
+// restore brings the board and the verdicts to where they were.
+func (t *tenant) restore(ctx context.Context) error {
+	runs, err := t.board.Restore(ctx, t.book.statePlaces())
+	if err != nil {
+		return err
+	}
+	spans, err := t.history.Spans(ctx, nil, time.Now(), time.Now())
+	if err != nil {
+		return err
+	}
+	var last []record.Change
+	for _, s := range spans {
+		if s.Last != nil {
+			last = append(last, *s.Last)
+		}
+	}
+	t.checks.Restore(last, runs)
 	return nil
 }
 
@@ -291,14 +400,6 @@ func (l lateV2) AppenderV2(ctx context.Context) storage.AppenderV2 {
 }
 
 type readyScraper struct{ s *ingest.Scraper }
-
-func checkIDs(cs []probe.Check) []string {
-	ids := make([]string, len(cs))
-	for i, c := range cs {
-		ids[i] = c.ID
-	}
-	return ids
-}
 
 // explainLock says what a locked directory means.
 func explainLock(err error) error {

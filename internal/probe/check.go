@@ -170,10 +170,21 @@ type BasicAuth struct {
 	PasswordFile string `yaml:"password_file,omitempty"`
 }
 
+// Files are the paths of files that the check names, to be read and changed.
+func (c *Check) Files() []*string {
+	var out []*string
+	for _, p := range []*string{&c.TLS.CAFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.BasicAuth.PasswordFile, &c.BearerFile} {
+		if *p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // ResolvePaths makes the files named by the check relative to dir.
 func (c *Check) ResolvePaths(dir string) {
-	for _, p := range []*string{&c.TLS.CAFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.BasicAuth.PasswordFile, &c.BearerFile} {
-		if *p != "" && !filepath.IsAbs(*p) {
+	for _, p := range c.Files() {
+		if !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
 	}

@@ -149,6 +149,8 @@ func (p *Prober) perform(ctx context.Context, it *item, pc *prepared, want time.
 	res := p.act(pc, ctx, p.location)
 	if !want.IsZero() {
 		res.Lag = max(res.Start.Sub(want), 0)
+	} else {
+		res.Extra = true
 	}
 	p.mu.Lock()
 	gone := it.gone

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/prometheus/promql"
 
+	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/notify"
 	"github.com/vedette-sre/vedette/internal/record"
 )
@@ -107,7 +108,7 @@ func (s *Server) now(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	q := &asker{ctx: r.Context(), t: t, now: now}
 	v := nowView{At: now.UTC(), Breaches: []breach{}, Services: []serviceView{}, Checks: map[string]int{}, Arrived: map[string]int64{}}
 	s.alertBreaches(r.Context(), t, &v)
-	s.checkBreaches(r.Context(), t, now, &v)
+	s.checkBreaches(t, &v)
 	s.targetBreaches(t, now, &v)
 	s.ruleBreaches(r.Context(), t, &v)
 	s.outboxBreaches(r.Context(), t, &v)
@@ -161,8 +162,8 @@ func severityOf(labels map[string]string) string {
 // them; those that are silenced or inhibited are nobody's concern now.
 func (s *Server) alertBreaches(ctx context.Context, t *Tenant, v *nowView) {
 	for _, a := range t.Notifier.Alerts(ctx) {
-		if a.Suppressed() {
-			continue
+		if n := a.Labels["alertname"]; a.Suppressed() || n == judge.AlertDown || n == judge.AlertFlapping {
+			continue // the check itself is a breach
 		}
 		text := cmp.Or(a.Annotations["summary"], a.Annotations["description"], a.Annotations["message"])
 		since, name := a.StartsAt.UTC(), a.Labels["alertname"]
@@ -171,20 +172,31 @@ func (s *Server) alertBreaches(ctx context.Context, t *Tenant, v *nowView) {
 	}
 }
 
-func (s *Server) checkBreaches(ctx context.Context, t *Tenant, now time.Time, v *nowView) {
-	for _, c := range t.Prober.Checks() {
-		st := t.Board.Get(ctx, c.ID, now)
-		v.Checks["total"]++
-		v.Checks[st.State]++
-		if st.State != "down" {
+func (s *Server) checkBreaches(t *Tenant, v *nowView) {
+	for _, c := range t.Book.Checks() {
+		st, ok := t.Verdicts.Verdict(c.ID)
+		if !ok {
 			continue
 		}
-		sev := "warning"
-		if st.Consecutive >= 2 {
-			sev = "page"
+		v.Checks["total"]++
+		v.Checks[string(st.State)]++
+		sev := ""
+		switch st.State {
+		case record.StateDown, record.StateFlapping:
+			if sev = "page"; c.Alert.Severity != "page" {
+				sev = "warning"
+			}
+		case record.StateDegraded:
+			sev = "warning"
+		default: // what hangs on another is that one's breach
+			continue
+		}
+		text := st.Text
+		if n := len(st.Children); n > 0 {
+			text += fmt.Sprintf("; %s on it", plural(n, "check depends", "checks depend"))
 		}
 		since := st.Since.UTC()
-		v.Breaches = append(v.Breaches, breach{"check " + c.ID, sev, "check", c.Name, st.Last.Message, &since, "#/checks/" + url.PathEscape(c.ID)})
+		v.Breaches = append(v.Breaches, breach{"check " + c.ID, sev, "check", c.Name, text, &since, "#/checks/" + url.PathEscape(c.ID)})
 	}
 	for _, k := range []string{"total", "up", "down", "unknown"} {
 		v.Checks[k] += 0

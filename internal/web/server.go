@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/record"
 )
 
@@ -335,6 +336,25 @@ func (s *Server) routes() *http.ServeMux {
 
 	t("GET /api/v1/now", record.Read, s.now)
 	t("GET /api/v1/checks", record.Read, s.checks)
+	t("POST /api/v1/checks", record.Write, s.createCheck)
+	t("POST /api/v1/checks/try", record.Write, s.tryCheck)
+	t("GET /api/v1/checks/{id}", record.Read, s.check)
+	t("PUT /api/v1/checks/{id}", record.Write, s.updateCheck)
+	t("DELETE /api/v1/checks/{id}", record.Write, s.deleteCheck)
+	t("GET /api/v1/checks/{id}/history", record.Read, s.checkHistory)
+	t("POST /api/v1/checks/{id}/acknowledge", record.Write, s.acknowledge)
+	t("GET /api/v1/checks/{id}/runs/{location}/{start}/screenshot", record.Read, s.screenshot)
+	t("GET /api/v1/locations", record.Read, s.locations)
+	t("GET /api/v1/maintenance", record.Read, s.windows)
+	t("POST /api/v1/maintenance", record.Write, s.putWindow)
+	t("PUT /api/v1/maintenance/{id}", record.Write, s.putWindow)
+	t("DELETE /api/v1/maintenance/{id}", record.Write, s.deleteWindow)
+	t("GET /api/v1/markers", record.Read, s.markers)
+	t("POST /api/v1/markers", record.Write, s.createMarker)
+	t("DELETE /api/v1/markers/{id}", record.Write, s.deleteMarker)
+	// Agents of other places come with the token of their location.
+	s.agents(mux, "GET "+fleet.StreamPath, func(h *fleet.Hub) agentHandler { return h.Stream })
+	s.agents(mux, "POST "+fleet.ResultsPath, func(h *fleet.Hub) agentHandler { return h.Results })
 	t("GET /api/v1/checks/{id}/runs", record.Read, s.checkRuns)
 	t("POST /api/v1/checks/{id}/run", record.Write, s.runCheck)
 	t("GET /api/v1/outbox", record.Read, s.outbox)
@@ -408,7 +428,7 @@ func (s *Server) timed(pattern string, h http.HandlerFunc) http.HandlerFunc {
 		start := time.Now()
 		sw := w.(*statusWriter) // made by ServeHTTP
 		h(sw, r)
-		if path != livePath { // lasts as long as the page is open
+		if path != livePath && path != fleet.StreamPath { // they last as long as somebody listens
 			s.latency.WithLabelValues(path, strconv.Itoa(sw.status/100)+"xx").Observe(time.Since(start).Seconds())
 		}
 	}
@@ -439,6 +459,43 @@ func (s *Server) allow(role record.Role, h http.HandlerFunc) http.HandlerFunc {
 // ofInstallation tells callers who belong to the installation from those of one
 // further tenant.
 func ofInstallation(c record.Caller) bool { return c.AllTenants || c.Tenant == record.DefaultTenant }
+
+type agentHandler func(w http.ResponseWriter, r *http.Request) error
+
+// agents serves a pattern to the agents of other places, whom the hub of their
+// tenant knows by the token of their location.
+func (s *Server) agents(mux *http.ServeMux, pattern string, of func(*fleet.Hub) agentHandler) {
+	s.table = append(s.table, Route{Pattern: pattern})
+	mux.HandleFunc(pattern, s.timed(pattern, func(w http.ResponseWriter, r *http.Request) {
+		err := func() error {
+			if !s.ready.Load() {
+				return record.Errorf(record.Unavailable, "Vedette is starting; retry in a second")
+			}
+			name := record.Tenant(r.Header.Get("X-Vedette-Tenant"))
+			if name == "" {
+				name = record.DefaultTenant
+			}
+			t, release, err := s.o.Tenants.Use(r.Context(), name)
+			if record.KindOf(err) == record.NotFound {
+				// As for a wrong token: who guesses learns nothing.
+				return record.Errorf(record.Unauthenticated, "the location %q with this token is not known here", r.URL.Query().Get("location"))
+			}
+			if err != nil {
+				return err
+			}
+			if r.URL.Path == fleet.StreamPath {
+				// An open link keeps no tenant open; the hub ends it.
+				release()
+			} else {
+				defer release()
+			}
+			return of(t.Hub)(w, r)
+		}()
+		if err != nil {
+			writeError(w, err)
+		}
+	}))
+}
 
 type tenantHandler func(w http.ResponseWriter, r *http.Request, t *Tenant) error
 
@@ -554,6 +611,17 @@ func writeJSON(w http.ResponseWriter, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(append(b, '\n')) // a client that left is no fault of ours
+}
+
+func writeCreated(w http.ResponseWriter, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		writeError(w, fmt.Errorf("encode the answer: %w", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write(append(b, '\n')) // a client that left is no fault of ours
 }
 

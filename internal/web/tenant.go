@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/notify"
@@ -46,13 +47,17 @@ type Tenant struct {
 	Prober    *probe.Prober
 	Board     *state.Board
 	Runs      *state.Runs
+	Book      CheckBook
+	Verdicts  *judge.Checks
+	Hub       *fleet.Hub
+	History   *state.History
+	Days      *state.Days
+	Objects   *state.Objects
 	Registry  *prometheus.Registry
 	// Watches says that this tenant stores the metrics of the process and host.
 	Watches bool
 	// MaxConcurrentWrites is the limit in force.
 	MaxConcurrentWrites int
-	// BuiltIn says which checks come with Vedette and not from the config.
-	BuiltIn map[string]bool
 	// Dir is the tenant's directory.
 	Dir string
 }

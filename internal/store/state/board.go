@@ -9,20 +9,25 @@ import (
 	"github.com/vedette-sre/vedette/internal/record"
 )
 
-// BoardRuns is how many runs of a check the board remembers.
+// BoardRuns is how many runs of a check from a location the board remembers.
 const BoardRuns = 60
 
-// Board is the present state of every check: what the screen of checks shows.
-// It lives in memory and is filled from Runs after a restart. Safe for
-// concurrent use.
+// Board is the present state of every check at every location: what the screen
+// of checks shows. It lives in memory and is filled from Runs after a restart.
+// Safe for concurrent use.
 type Board struct {
 	runs *Runs
+	days *Days
 
 	mu     sync.Mutex
-	checks map[string]*Standing
+	places map[Place]*Standing
+
+	sharing  sync.Mutex // held while shares are counted
+	shares   map[Place]Hour
+	sharesAt time.Time
 }
 
-// Standing is how a check stands.
+// Standing is how a check stands as one location sees it.
 type Standing struct {
 	State       string    // "up", "down" or "unknown"
 	Since       time.Time // of this state; zero when unknown
@@ -31,8 +36,6 @@ type Standing struct {
 	Recent      []Brief // oldest first
 	Uptime24h   float64 // share of runs that succeeded
 	Runs24h     int     // 0: no share
-
-	counted time.Time // when the share was computed
 }
 
 // Brief is one run as a cell of the screen.
@@ -44,46 +47,64 @@ type Brief struct {
 }
 
 // NewBoard makes an empty board.
-func NewBoard(runs *Runs) *Board { return &Board{runs: runs, checks: map[string]*Standing{}} }
+func NewBoard(runs *Runs, days *Days) *Board {
+	return &Board{runs: runs, days: days, places: map[Place]*Standing{}}
+}
 
-// Restore fills the board with the newest runs of the checks.
-func (b *Board) Restore(ctx context.Context, checks []string) error {
-	for _, id := range checks {
-		rs, err := b.runs.List(ctx, RunsFilter{Check: id, Limit: BoardRuns})
+// restoreRuns bounds how many runs are read at a start: with very many checks
+// fewer of each.
+const restoreRuns = 60_000
+
+// Restore fills the board with the newest runs of the places and returns these
+// runs, oldest first for each place.
+func (b *Board) Restore(ctx context.Context, places []Place) ([]record.CheckResult, error) {
+	n := BoardRuns
+	if len(places) > 0 {
+		n = max(4, min(n, restoreRuns/len(places)))
+	}
+	var all []record.CheckResult
+	for _, p := range places {
+		rs, err := b.runs.List(ctx, RunsFilter{Check: p.Check, Location: p.Location, Limit: n})
 		if err != nil {
-			return fmt.Errorf("restore check %s: %w", id, err)
+			return nil, fmt.Errorf("restore check %s: %w", p.Check, err)
 		}
 		for i := len(rs) - 1; i >= 0; i-- {
 			b.Add(rs[i])
+			all = append(all, rs[i])
 		}
 		b.mu.Lock()
-		s := b.checks[id]
+		s := b.places[p]
 		whole := s != nil && s.Consecutive == len(rs)
 		up := whole && s.State == "up"
 		b.mu.Unlock()
-		if !whole {
+		if !whole || n < BoardRuns {
 			continue
 		}
 		// The state may be older than the runs that the board remembers.
-		since, n, err := b.runs.since(ctx, id, up)
+		since, n, err := b.runs.since(ctx, p, up)
 		if err != nil {
-			return fmt.Errorf("restore check %s: %w", id, err)
+			return nil, fmt.Errorf("restore check %s: %w", p.Check, err)
 		}
 		b.mu.Lock()
-		s.Since, s.Consecutive = since, n
+		s.Since, s.Consecutive = since, max(n, s.Consecutive)
 		b.mu.Unlock()
 	}
-	return nil
+	return all, nil
 }
 
-// Add takes a run and returns whether the check's state changed by it.
+// Add takes a run and returns whether the outcome at its place changed by it. A
+// run older than the newest known changes nothing.
 func (b *Board) Add(r record.CheckResult) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.checks[r.Check]
+	p := Place{r.Check, r.Location}
+	s := b.places[p]
 	if s == nil {
 		s = &Standing{State: "unknown"}
-		b.checks[r.Check] = s
+		b.places[p] = s
+	}
+	if s.Last != nil && r.Start.Before(s.Last.Start) {
+		return false
 	}
 	state := "down"
 	if r.Success {
@@ -94,6 +115,7 @@ func (b *Board) Add(r record.CheckResult) (changed bool) {
 		changed = true
 	}
 	s.Consecutive++
+	r.Screenshot = nil // kept beside the run
 	s.Last = &r
 	br := Brief{At: r.Start.Unix(), OK: r.Success, Stage: r.Stage}
 	for i, p := range r.Total() {
@@ -106,56 +128,57 @@ func (b *Board) Add(r record.CheckResult) (changed bool) {
 	return changed
 }
 
-// Get returns a copy of a check's standing, "unknown" for one without runs.
-func (b *Board) Get(ctx context.Context, id string, now time.Time) Standing {
+// shareEvery is how old the figures of the last 24 h may be.
+const shareEvery = 30 * time.Second
+
+// Get returns a copy of how a check stands at a place, "unknown" for one without
+// runs.
+func (b *Board) Get(ctx context.Context, p Place, now time.Time) Standing {
+	share := b.share(ctx, p, now)
 	b.mu.Lock()
-	s := b.checks[id]
+	defer b.mu.Unlock()
+	s := b.places[p]
 	if s == nil {
-		b.mu.Unlock()
 		return Standing{State: "unknown", Recent: []Brief{}}
-	}
-	stale := now.Sub(s.counted) > 30*time.Second
-	if stale {
-		s.counted = now
 	}
 	out := *s
 	out.Recent = append([]Brief{}, s.Recent...)
-	b.mu.Unlock()
-	if stale {
-		if ok, all, err := b.runs.count(ctx, id, now.Add(-24*time.Hour)); err == nil && all > 0 {
-			out.Uptime24h, out.Runs24h = float64(ok)/float64(all), all
-			b.mu.Lock()
-			s.Uptime24h, s.Runs24h = out.Uptime24h, out.Runs24h
-			b.mu.Unlock()
-		}
+	if share.Runs > 0 {
+		out.Uptime24h, out.Runs24h = 1-float64(share.Failed)/float64(share.Runs), share.Runs
 	}
 	return out
 }
 
-// Keep drops checks that are no longer configured.
-func (b *Board) Keep(ids map[string]bool) {
+// share is what became of the runs of the last 24 hours.
+func (b *Board) share(ctx context.Context, p Place, now time.Time) Hour {
+	b.sharing.Lock()
+	defer b.sharing.Unlock()
+	if now.Sub(b.sharesAt) > shareEvery {
+		// A store that does not answer shows the figures of before.
+		if m, err := b.days.Shares(ctx, now.Add(-24*time.Hour), now); err == nil {
+			b.shares, b.sharesAt = m, now
+		}
+	}
+	return b.shares[p]
+}
+
+// Keep drops places that are no longer configured.
+func (b *Board) Keep(places map[Place]bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id := range b.checks {
-		if !ids[id] {
-			delete(b.checks, id)
+	for p := range b.places {
+		if !places[p] {
+			delete(b.places, p)
 		}
 	}
 }
 
-// count returns how many runs since a time succeeded, and all of them.
-func (r *Runs) count(ctx context.Context, check string, since time.Time) (ok, all int, err error) {
-	err = r.db.QueryRowContext(ctx, `SELECT coalesce(sum(ok), 0), count(*) FROM check_runs WHERE check_id = ? AND started >= ?`,
-		check, since.UnixNano()).Scan(&ok, &all)
-	return ok, all, err
-}
-
-// since returns when a check's present outcome began, as far back as runs are
-// kept, and how many runs it has lasted.
-func (r *Runs) since(ctx context.Context, check string, ok bool) (time.Time, int, error) {
+// since returns when the present outcome at a place began, as far back as runs
+// are kept, and how many runs it has lasted.
+func (r *Runs) since(ctx context.Context, p Place, ok bool) (time.Time, int, error) {
 	var started int64
 	var n int
-	err := r.db.QueryRowContext(ctx, `SELECT coalesce(min(started), 0), count(*) FROM check_runs WHERE check_id = ?1
-		AND started > coalesce((SELECT max(started) FROM check_runs WHERE check_id = ?1 AND ok <> ?2), 0)`, check, ok).Scan(&started, &n)
+	err := r.db.QueryRowContext(ctx, `SELECT coalesce(min(started), 0), count(*) FROM check_runs WHERE check_id = ?1 AND location = ?3
+		AND started > coalesce((SELECT max(started) FROM check_runs WHERE check_id = ?1 AND location = ?3 AND ok <> ?2), 0)`, p.Check, ok, p.Location).Scan(&started, &n)
 	return time.Unix(0, started).UTC(), n, err
 }

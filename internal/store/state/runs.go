@@ -72,7 +72,7 @@ type Runs struct {
 
 	// writing is held by whoever changes the table.
 	writing sync.Mutex
-	hourly  map[Place]int64      // the hour of the last run kept as keepHourly
+	hourly  map[Place]int64     // the hour of the last run kept as keepHourly
 	rows    *[keepClasses]int64 // rows by class; nil until counted
 }
 
