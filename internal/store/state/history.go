@@ -150,7 +150,7 @@ func (h *History) Spans(ctx context.Context, checks []string, from, to time.Time
 	out := map[string]Span{}
 	// Every check with a history, by skipping from one to the next in the index.
 	ids, only, args := `SELECT min(check_id) FROM check_changes
-		UNION ALL SELECT (SELECT min(c.check_id) FROM check_changes AS c WHERE c.check_id > ids.id) FROM ids WHERE ids.id IS NOT NULL`, ``, []any{}
+		UNION ALL SELECT (SELECT min(check_id) FROM check_changes WHERE check_id > ids.id) FROM ids WHERE ids.id IS NOT NULL`, ``, []any{}
 	if checks != nil {
 		js, err := json.Marshal(checks)
 		if err != nil {
