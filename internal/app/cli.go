@@ -295,7 +295,8 @@ func cmdDemo(ctx context.Context, args []string, st streams) error {
 	}
 	defer shop.Stop()
 	c.config, c.data = shop.ConfigPath(), dir
-	return serve(ctx, c, st, func(*Server) {
+	return serve(ctx, c, st, func(s *Server) {
+		shop.StartPlaces("http://" + s.Addr())
 		fmt.Fprintf(st.out, "A small shop runs beside it; its notifications arrive at %s\n", shop.ReceiverURL())
 		fmt.Fprintf(st.out, "Break something: vedette demo fault list\n")
 	})

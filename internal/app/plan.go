@@ -16,6 +16,7 @@ import (
 	pconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/notify"
@@ -215,7 +216,8 @@ func selfCheck(c *Config) (*probe.Check, error) {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	ck := &probe.Check{Name: "vedette itself", URL: "http://" + net.JoinHostPort(host, port) + "/-/healthy", Interval: 10 * time.Second, Timeout: 5 * time.Second}
+	ck := &probe.Check{Name: "vedette itself", URL: "http://" + net.JoinHostPort(host, port) + "/-/healthy", Interval: 10 * time.Second, Timeout: 5 * time.Second,
+		Locations: []string{fleet.HubLocation}}
 	if c.TLS != nil {
 		ck.URL = "https" + strings.TrimPrefix(ck.URL, "http")
 		ck.TLS.InsecureSkipVerify = true // the name on the certificate is the outside one

@@ -15,6 +15,7 @@ type child struct {
 	role    string
 	exe     string
 	args    []string
+	env     []string // beside this process's own
 	logFile string
 	log     *slog.Logger
 	crashes atomic.Int32
@@ -56,7 +57,7 @@ func (c *child) once(ctx context.Context) error {
 	defer out.Close()
 	cmd := exec.CommandContext(ctx, c.exe, c.args...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	cmd.Env = append(append(os.Environ(), "GOMAXPROCS=1"), c.env...)
 	cmd.WaitDelay = stopLimit
 	setParts(cmd)
 	cmd.Cancel = func() error { return askToEnd(cmd) }

@@ -54,7 +54,7 @@ func Faults() []FaultInfo {
 			What:   "catalogue answers 503 to every second call and to its health check",
 			Notice: "every second product page is an error",
 			Room:   "Checks: catalogue fails at the status stage",
-			Alert:  "CheckFailing", Labels: map[string]string{"check": "catalogue"},
+			Alert:  "CheckDown", Labels: map[string]string{"check": "catalogue"},
 		},
 		{
 			Name:   TLSExpiring,

@@ -185,16 +185,6 @@ func TestAlerts(t *testing.T) {
 			}
 		})
 	}
-	f("a check fails", `load 5s
-		probe_success{check="catalogue",service="catalogue"} 1x11 0x20
-		probe_success{check="orders",service="orders"} 1x31
-	`, 75*time.Second, `CheckFailing{service=catalogue,check=catalogue}`)
-	f("a check failed once", `load 5s
-		probe_success{check="catalogue",service="catalogue"} 1x11 0 1x20
-	`, 80*time.Second)
-	f("a check is well again after its grace", `load 5s
-		probe_success{check="catalogue",service="catalogue"} 0x11 1x20
-	`, 2*time.Minute)
 	f("a target is gone", `load 5s
 		up{service="queue",instance="a"} 1x3 0x20
 		up{service="worker",instance="b"} 1x23

@@ -37,6 +37,7 @@ type Shop struct {
 	opt      Options
 	ports    ports
 	children []*child
+	ctx      context.Context
 	cancel   context.CancelFunc
 	ended    sync.WaitGroup
 }
@@ -71,6 +72,7 @@ func Start(ctx context.Context, opt Options) (*Shop, error) {
 		return nil, err
 	}
 	ctx, s.cancel = context.WithCancel(ctx)
+	s.ctx = ctx
 	all := roles()
 	for _, r := range all {
 		s.children = append(s.children, &child{
@@ -99,6 +101,27 @@ func Start(ctx context.Context, opt Options) (*Shop, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// places are where the shop is watched from besides Vedette itself, with the
+// tokens that the shop's vedette.yml names.
+var places = []struct{ name, token string }{
+	{"eu-west", "the-shops-place-eu-west"},
+	{"ap-south", "the-shops-place-ap-south"},
+}
+
+// StartPlaces starts the agents of the other places, which dial Vedette at hub.
+// They end with the shop.
+func (s *Shop) StartPlaces(hub string) {
+	for _, p := range places {
+		c := &child{
+			role: "place " + p.name, exe: s.opt.Exe, log: s.opt.Log,
+			args:    []string{"agent", "--hub", hub, "--location", p.name, "--data", filepath.Join(s.opt.Dir, "places", p.name), "--workers", "8"},
+			env:     []string{"VEDETTE_TOKEN=" + p.token},
+			logFile: filepath.Join(s.opt.Dir, "logs", p.name+".log"),
+		}
+		s.ended.Go(func() { c.keepRunning(s.ctx) })
+	}
 }
 
 // ConfigPath is the vedette.yml that watches the shop.

@@ -177,7 +177,7 @@ func (a *Agent) Run(ctx context.Context, work AgentWork) error {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, 15*time.Second)
+		pause = min(2*pause, 5*time.Second)
 	}
 	a.calls.Wait()
 	all.Wait()

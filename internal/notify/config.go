@@ -195,7 +195,7 @@ type channels struct {
 // too, for rows that were written when it was; if one cannot be made that is no
 // error, because Alertmanager would not have tried.
 func (c *Config) build(externalURL *url.URL, log *slog.Logger) (*channels, error) {
-	tmpl, err := template.FromGlobs(c.conf.Templates)
+	tmpl, err := templates(c.conf.Templates)
 	if err != nil {
 		return nil, record.Errorf(record.Invalid, "read the notification templates: %w", err)
 	}

@@ -127,7 +127,7 @@ receivers:
 	}
 
 	r.put(resolved(a))
-	if m := telegram.next(t).json(t); !strings.Contains(fmt.Sprint(m["text"]), "Resolved") {
+	if m := telegram.next(t).json(t); !strings.Contains(fmt.Sprint(m["text"]), "Over: PaymentsDown") {
 		t.Errorf("telegram resolve: %v", m)
 	}
 	if got, want := opsgenie.next(t).path, fmt.Sprintf("/v2/alerts/%s/close?identifierType=alias", alias); got != want {

@@ -318,6 +318,8 @@ func TestOutside(t *testing.T) {
 	open := map[string]bool{
 		"GET /-/healthy": true, "GET /-/ready": true, "GET /version": true, "GET /api/v1/session": true,
 		"POST /api/v1/login": true, "POST /api/v1/logout": true, "/-/": true, "/": true,
+		// The hub of the tenant knows agents by the token of their location.
+		"GET /api/v1/fleet/stream": true, "POST /api/v1/fleet/results": true,
 	}
 	n := 0
 	for _, r := range b.web.Routes() {
@@ -329,7 +331,7 @@ func TestOutside(t *testing.T) {
 		if !ok {
 			method, path = "GET", r.Pattern
 		}
-		path = strings.ReplaceAll(path, "{id}", "x")
+		path = strings.NewReplacer("{id}", "x", "{location}", "hub", "{start}", "1").Replace(path)
 		if r.Role == record.NoRole {
 			continue
 		}
@@ -356,7 +358,23 @@ func TestRoles(t *testing.T) {
 		"GET /api/v1/now": record.Read, "GET /api/v1/checks": record.Read, "GET /api/v1/checks/{id}/runs": record.Read,
 		"POST /api/v1/checks/{id}/run": record.Write, "GET /api/v1/outbox": record.Read, "POST /api/v1/outbox/{id}/retry": record.Write,
 		"GET /api/v1/itself": record.Read, "GET /api/v1/live": record.Read, "POST /api/v1/admin/backup": record.Admin,
-		"POST /-/reload": record.Admin, "PUT /-/reload": record.Admin, "GET /debug/pprof/": record.Admin, "GET /debug/pprof/cmdline": record.Admin,
+		"POST /api/v1/checks":                                        record.Write,
+		"POST /api/v1/checks/try":                                    record.Write,
+		"GET /api/v1/checks/{id}":                                    record.Read,
+		"PUT /api/v1/checks/{id}":                                    record.Write,
+		"DELETE /api/v1/checks/{id}":                                 record.Write,
+		"GET /api/v1/checks/{id}/history":                            record.Read,
+		"POST /api/v1/checks/{id}/acknowledge":                       record.Write,
+		"GET /api/v1/checks/{id}/runs/{location}/{start}/screenshot": record.Read,
+		"GET /api/v1/locations":                                      record.Read,
+		"GET /api/v1/maintenance":                                    record.Read,
+		"POST /api/v1/maintenance":                                   record.Write,
+		"PUT /api/v1/maintenance/{id}":                               record.Write,
+		"DELETE /api/v1/maintenance/{id}":                            record.Write,
+		"GET /api/v1/markers":                                        record.Read,
+		"POST /api/v1/markers":                                       record.Write,
+		"DELETE /api/v1/markers/{id}":                                record.Write,
+		"POST /-/reload":                                             record.Admin, "PUT /-/reload": record.Admin, "GET /debug/pprof/": record.Admin, "GET /debug/pprof/cmdline": record.Admin,
 		"GET /debug/pprof/profile": record.Admin, "GET /debug/pprof/symbol": record.Admin, "GET /debug/pprof/trace": record.Admin,
 	}
 	// Those that last, or that need real stations behind them: that they let in
@@ -365,6 +383,22 @@ func TestRoles(t *testing.T) {
 		"GET /api/v1/live": true, "GET /debug/pprof/profile": true, "GET /debug/pprof/trace": true, "GET /api/v1/now": true,
 		"GET /api/v1/checks": true, "GET /api/v1/checks/{id}/runs": true, "POST /api/v1/checks/{id}/run": true, "GET /api/v1/outbox": true,
 		"POST /api/v1/outbox/{id}/retry": true, "GET /api/v1/itself": true,
+		"POST /api/v1/checks":                                        true,
+		"POST /api/v1/checks/try":                                    true,
+		"GET /api/v1/checks/{id}":                                    true,
+		"PUT /api/v1/checks/{id}":                                    true,
+		"DELETE /api/v1/checks/{id}":                                 true,
+		"GET /api/v1/checks/{id}/history":                            true,
+		"POST /api/v1/checks/{id}/acknowledge":                       true,
+		"GET /api/v1/checks/{id}/runs/{location}/{start}/screenshot": true,
+		"GET /api/v1/locations":                                      true,
+		"GET /api/v1/maintenance":                                    true,
+		"POST /api/v1/maintenance":                                   true,
+		"PUT /api/v1/maintenance/{id}":                               true,
+		"DELETE /api/v1/maintenance/{id}":                            true,
+		"GET /api/v1/markers":                                        true,
+		"POST /api/v1/markers":                                       true,
+		"DELETE /api/v1/markers/{id}":                                true,
 	}
 	for _, r := range b.web.Routes() {
 		if r.Role == record.NoRole {
@@ -378,7 +412,7 @@ func TestRoles(t *testing.T) {
 		if !ok {
 			method, path = "DELETE", r.Pattern
 		}
-		path = strings.ReplaceAll(path, "{id}", "x")
+		path = strings.NewReplacer("{id}", "x", "{location}", "hub", "{start}", "1").Replace(path)
 		for _, by := range []struct {
 			token string
 			role  record.Role
