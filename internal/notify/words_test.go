@@ -40,7 +40,7 @@ func TestTelegramWords(t *testing.T) {
 		}
 	}
 	f(template.Alerts{down}, `
-🔴 shop is down: no connection
+▲ shop is down: no connection
 
 Down from 2 of 3 places (hub, eu) since 03:04:05: 10.0.0.5:443 <refused>; up from ap
 What: https://shop.example.org/
@@ -52,17 +52,17 @@ Evidence: http://v/#/checks/shop
 Acknowledge: http://v/#/checks/shop?acknowledge=1
 Runbook: https://wiki/shop`)
 	f(template.Alerts{over}, `
-✅ Over: shop is down: no connection
+✓ Over: shop is down: no connection
 It lasted 3m 20s, from 03:04:05 to 03:07:25 UTC.
 Evidence: http://v/#/checks/shop`)
 	f(template.Alerts{foreign, over}, `
-🔴 DiskFull db1
+▲ DiskFull db1
 
 What: db1
 Since: 03:04:05 UTC, 2 Nov 2026
 Source: http://prom/graph
 
-✅ Over: shop is down: no connection
+✓ Over: shop is down: no connection
 It lasted 3m 20s, from 03:04:05 to 03:07:25 UTC.
 Evidence: http://v/#/checks/shop`)
 	got, err := tmpl.ExecuteTextString(`{{ template "pagerduty.default.description" . }}`, &template.Data{Status: "firing", CommonAnnotations: down.Annotations, Alerts: template.Alerts{down}})
