@@ -39,6 +39,9 @@ var mayImport = map[string][]string{
 // home is where a heavy dependency lives, and nowhere else.
 var home = map[string][]string{
 	"modernc.org/sqlite":                                 {"internal/store/state"},
+	"github.com/google/cel-go":                            {"internal/probe"},
+	"github.com/ohler55/ojg":                               {"internal/probe"},
+	"github.com/santhosh-tekuri/jsonschema":                {"internal/probe"},
 	"github.com/prometheus/prometheus/tsdb":              {"internal/store/metric", "internal/query"}, // query: iterating chunks for /federate
 	"github.com/prometheus/prometheus/scrape":            {"internal/ingest", "internal/query", "internal/web", "internal/app"},
 	"github.com/prometheus/prometheus/web/api/v1":        {"internal/query", "internal/app"},

@@ -37,6 +37,15 @@ type Check struct {
 	Alert record.Policy `yaml:"alert,omitempty"`
 	// DependsOn are ids of checks whose failure explains this one's.
 	DependsOn []string `yaml:"depends_on,omitempty"`
+	// Role gives the check of a service's own endpoint the meaning that
+	// Kubernetes gives its probes: "startup" (failures do not count until it
+	// succeeded once or StartupSeconds passed), "readiness" (a failure is a
+	// warning: not ready is not down) or "liveness" (a failure is down). Judging
+	// it is done where states are.
+	Role string `yaml:"role,omitempty"`
+	// StartupSeconds is how long a check of the role startup may fail from the
+	// begin of this process on; default 300.
+	StartupSeconds int `yaml:"startup_seconds,omitempty"`
 
 	// What the exchange over HTTP looks like: kinds http and those built on it.
 	Method          string            `yaml:"method,omitempty"`
@@ -82,9 +91,24 @@ type Expect struct {
 	BodyContains    string            `yaml:"body_contains,omitempty"`
 	BodyNotContains string            `yaml:"body_not_contains,omitempty"`
 	BodyRegex       string            `yaml:"body_regex,omitempty"`
+	BodyNotRegex    string            `yaml:"body_not_regex,omitempty"`
 	Headers         map[string]string `yaml:"headers,omitempty"` // name -> regular expression of the whole value
 	MaxSeconds      float64           `yaml:"max_seconds,omitempty"`
 	CertificateDays int               `yaml:"certificate_days,omitempty"` // fail when the certificate ends sooner
+
+	// The body as JSON: rules for what paths find, and a schema, which is a
+	// mapping as the schema is written in JSON, or its text.
+	JSON           []JSONRule `yaml:"json,omitempty"`
+	JSONSchema     any        `yaml:"json_schema,omitempty"`
+	JSONSchemaFile string     `yaml:"json_schema_file,omitempty"`
+	// CEL is an expression that must be true; see celVariables.
+	CEL      string             `yaml:"cel,omitempty"`
+	MinBytes int64              `yaml:"min_bytes,omitempty"` // of the decoded body
+	MaxBytes int64              `yaml:"max_bytes,omitempty"`
+	Phases   map[string]float64 `yaml:"phases,omitempty"`   // name -> most seconds, redirects added up
+	Protocol string             `yaml:"protocol,omitempty"` // HTTP/1.0, HTTP/1.1, HTTP/2 or HTTP/3
+	// TLSVersion is the oldest version of TLS that is good: 1.2 or 1.3.
+	TLSVersion string `yaml:"tls_version,omitempty"`
 }
 
 // Statuses are codes and classes of codes.
@@ -172,11 +196,17 @@ type BasicAuth struct {
 
 // ResolvePaths makes the files named by the check relative to dir.
 func (c *Check) ResolvePaths(dir string) {
-	for _, p := range []*string{&c.TLS.CAFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.BasicAuth.PasswordFile, &c.BearerFile} {
+	for _, p := range append(c.files(), &c.Expect.JSONSchemaFile) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+}
+
+// files are the paths of the files that a run may read.
+func (c *Check) files() []*string {
+	fs := []*string{&c.TLS.CAFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.BasicAuth.PasswordFile, &c.BearerFile}
+	return fs
 }
 
 // Target is what is looked at as it may be shown: the URL without values of the

@@ -172,7 +172,7 @@ func TestValidate(t *testing.T) {
 	f(func(c *probe.Check) { c.Expect.Headers = map[string]string{"X": "["} }, "expect.headers: X: \"[\": want a regular expression (RE2): error parsing regexp: missing closing ]: `[`")
 	f(func(c *probe.Check) { c.Expect.MaxSeconds = -1 }, `expect.max_seconds: -1: want a number above 0`)
 	f(func(c *probe.Check) { c.Expect.CertificateDays = -1 }, `expect.certificate_days: -1: want a number of days above 0`)
-	f(func(c *probe.Check) { c.Method, c.Expect.BodyContains = "HEAD", "x" }, `expect.body_contains and expect.body_regex: a HEAD reply has no body; want method GET`)
+	f(func(c *probe.Check) { c.Method, c.Expect.BodyContains = "HEAD", "x" }, `expect.body_contains, body_regex, json, json_schema and min_bytes: a HEAD reply has no body; want method GET`)
 	f(func(c *probe.Check) { c.Labels = map[string]string{"a-b": ""} }, `labels: name "a-b": want letters, digits and '_', not beginning with a digit or '__'`)
 	f(func(c *probe.Check) { c.Labels = map[string]string{"instance": "x"} }, `labels: "instance" is set by the check itself; want another name`)
 }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"time"
 
@@ -37,3 +38,27 @@ func Clean(text string, hide ...string) string { return secrets(nil).with(hide..
 
 // Deadline is how long a run of a valid check may take.
 func Deadline(c Check) time.Duration { return c.deadline() }
+
+// JudgeJSON applies a rule to a body.
+func JudgeJSON(rule JSONRule, body string) (string, error) {
+	j, err := rule.compile()
+	if err != nil {
+		return "", err
+	}
+	tree, err := decodeJSON([]byte(body))
+	if err != nil {
+		return "", err
+	}
+	return j.verdict(tree), nil
+}
+
+// JudgeCEL applies an expression to a body.
+func JudgeCEL(expr, body string) (string, error) {
+	c, err := compileCEL(expr)
+	if err != nil {
+		return "", err
+	}
+	rep := &reply{head: &http.Response{StatusCode: 200, Proto: "HTTP/1.1"}, body: []byte(body)}
+	r := &run{}
+	return c.verdict(context.Background(), r.celVars(rep, time.Now(), time.Now())), nil
+}

@@ -99,6 +99,9 @@ func (r *run) transact(at request, jar http.CookieJar) (*reply, *failure) {
 		hop := r.addHop(address)
 		hop.Step = at.step
 		rep, f := r.hop(hop, at)
+		if rep != nil {
+			rep.first = first
+		}
 		if rep != nil && rep.head != nil {
 			if cookies := rep.head.Cookies(); len(cookies) > 0 {
 				r.hidden = r.hidden.with(cookieValues(cookies)...)
@@ -198,6 +201,11 @@ type reply struct {
 	head *http.Response
 	body []byte
 	raw  []byte // the first bytes of what is no HTTP; head is nil
+
+	first   int // the run's hop with which the exchange began
+	decoded bool
+	tree    any // the body as JSON, once decoded
+	jsonErr error
 }
 
 // end notes how a phase that began at start ended.

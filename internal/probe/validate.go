@@ -41,7 +41,7 @@ var ownLabels = map[string]bool{
 // with the key, gives the value and says what was expected; it holds no secret.
 // Validating twice changes nothing.
 func (c *Check) Validate() error {
-	parts := []func() error{c.validateIdentity, c.validateTimes, c.validateRequest, c.validateNetwork, c.validateExpect, c.validateLabels, c.Alert.Validate, c.validatePlaces, c.validateKind}
+	parts := []func() error{c.validateIdentity, c.validateTimes, c.validateRequest, c.validateNetwork, c.validateExpect, c.validateRole, c.validateLabels, c.Alert.Validate, c.validatePlaces, c.validateKind}
 	for _, part := range parts {
 		if err := part(); err != nil {
 			return err
@@ -228,29 +228,41 @@ func (c *Check) validateNetwork() error {
 }
 
 func (c *Check) validateExpect() error {
+	if _, err := c.Expect.compile(); err != nil {
+		return err
+	}
+	if c.Method == http.MethodHead && c.Expect.wantsBody() {
+		return errors.New("expect.body_contains, body_regex, json, json_schema and min_bytes: a HEAD reply has no body; want method GET")
+	}
+	return nil
+}
+
+// httpOnly adds the settings that only replies over HTTP can be held to.
+func (c *Check) httpOnly(set map[string]bool) map[string]bool {
 	e := c.Expect
-	if err := e.Status.validate(); err != nil {
-		return fmt.Errorf("expect.status: %w", err)
-	}
-	if _, err := regexp.Compile(e.BodyRegex); err != nil {
-		return fmt.Errorf("expect.body_regex: %q: want a regular expression (RE2): %w", e.BodyRegex, err)
-	}
-	for _, name := range sortedKeys(e.Headers) {
-		if !token.MatchString(name) {
-			return fmt.Errorf("expect.headers: name %q: want letters, digits and dashes", name)
-		}
-		if _, err := regexp.Compile(e.Headers[name]); err != nil {
-			return fmt.Errorf("expect.headers: %s: %q: want a regular expression (RE2): %w", name, e.Headers[name], err)
-		}
-	}
-	if e.MaxSeconds < 0 || e.MaxSeconds != e.MaxSeconds {
-		return fmt.Errorf("expect.max_seconds: %g: want a number above 0", e.MaxSeconds)
-	}
-	if e.CertificateDays < 0 {
-		return fmt.Errorf("expect.certificate_days: %d: want a number of days above 0", e.CertificateDays)
-	}
-	if c.Method == http.MethodHead && (e.BodyContains != "" || e.BodyRegex != "") {
-		return errors.New("expect.body_contains and expect.body_regex: a HEAD reply has no body; want method GET")
+	set["expect.json"] = len(e.JSON) > 0
+	set["expect.json_schema"] = e.JSONSchema != nil
+	set["expect.json_schema_file"] = e.JSONSchemaFile != ""
+	set["expect.cel"] = e.CEL != ""
+	set["expect.min_bytes"] = e.MinBytes != 0
+	set["expect.max_bytes"] = e.MaxBytes != 0
+	set["expect.phases"] = len(e.Phases) > 0
+	set["expect.protocol"] = e.Protocol != ""
+	set["expect.body_not_regex"] = e.BodyNotRegex != ""
+	set["expect.tls_version"] = e.TLSVersion != ""
+	return set
+}
+
+func (c *Check) validateRole() error {
+	switch {
+	case !slices.Contains([]string{"", "startup", "readiness", "liveness"}, c.Role):
+		return fmt.Errorf("role: %q: want startup, readiness or liveness", c.Role)
+	case c.StartupSeconds != 0 && c.Role != "startup":
+		return fmt.Errorf("startup_seconds: %d: is for checks with role: startup", c.StartupSeconds)
+	case c.StartupSeconds < 0:
+		return fmt.Errorf("startup_seconds: %d: want a number of seconds above 0", c.StartupSeconds)
+	case c.Role == "startup" && c.StartupSeconds == 0:
+		c.StartupSeconds = 300
 	}
 	return nil
 }
