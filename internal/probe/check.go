@@ -51,17 +51,24 @@ type Check struct {
 	Method          string            `yaml:"method,omitempty"`
 	Headers         map[string]string `yaml:"headers,omitempty"`
 	Body            string            `yaml:"body,omitempty"`
+	BodyFile        string            `yaml:"body_file,omitempty"`        // sent instead of Body; read again when it changes
 	FollowRedirects *bool             `yaml:"follow_redirects,omitempty"` // default true
 	MaxRedirects    int               `yaml:"max_redirects,omitempty"`    // default 10
 	// HTTP2 offers h2 in the TLS handshake; a server that does not take it is
 	// spoken to in HTTP/1.1, as is every server without it.
-	HTTP2        bool      `yaml:"http2,omitempty"`
+	HTTP2 bool `yaml:"http2,omitempty"`
+	// Compression lists the encodings asked for: gzip, br, zstd, identity. What a
+	// server sends in one of them is undone, asked for or not.
+	Compression  []string  `yaml:"compression,omitempty"`
+	Proxy        *Proxy    `yaml:"proxy,omitempty"`
+	OAuth2       *OAuth2   `yaml:"oauth2,omitempty"`
 	BasicAuth    BasicAuth `yaml:"basic_auth,omitempty"`
 	BearerToken  string    `yaml:"bearer_token,omitempty"`
 	BearerFile   string    `yaml:"bearer_token_file,omitempty"`
 	MaxBodyBytes int64     `yaml:"max_body_bytes,omitempty"` // after decoding; default 1 MiB; a longer body fails the check
 
-	// IPVersion is "any" or "prefer4" (IPv4, then IPv6), "prefer6", "4" or "6".
+	// IPVersion is "any" or "prefer4" (IPv4, then IPv6), "prefer6", "4" or "6", and
+	// for the kind http "both": the target must answer over each of them.
 	IPVersion string `yaml:"ip_version,omitempty"`
 	// Resolver is the ip:port of a DNS server to ask instead of the system's.
 	// Names in the hosts file stay known.
@@ -205,7 +212,13 @@ func (c *Check) ResolvePaths(dir string) {
 
 // files are the paths of the files that a run may read.
 func (c *Check) files() []*string {
-	fs := []*string{&c.TLS.CAFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.BasicAuth.PasswordFile, &c.BearerFile}
+	fs := []*string{&c.TLS.CAFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.BasicAuth.PasswordFile, &c.BearerFile, &c.BodyFile}
+	if c.Proxy != nil {
+		fs = append(fs, &c.Proxy.PasswordFile)
+	}
+	if c.OAuth2 != nil {
+		fs = append(fs, &c.OAuth2.ClientSecretFile)
+	}
 	return fs
 }
 

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -62,3 +63,11 @@ func JudgeCEL(expr, body string) (string, error) {
 	r := &run{}
 	return c.verdict(context.Background(), r.celVars(rep, time.Now(), time.Now())), nil
 }
+
+// Bypasses reports whether a no_proxy list covers a target.
+func Bypasses(list []string, host, port string) bool {
+	return (&Proxy{NoProxy: list}).bypasses(host, port)
+}
+
+// TokenLife is how long a token with this expires_in is used.
+func TokenLife(expires string) time.Duration { return tokenLife(json.RawMessage(expires)) }

@@ -182,6 +182,9 @@ func (c *Check) validateRequest() error {
 	if c.MaxBodyBytes < 0 || c.MaxBodyBytes > 1<<30 {
 		return fmt.Errorf("max_body_bytes: %d: want from 1 to 1073741824 (1 GiB)", c.MaxBodyBytes)
 	}
+	if err := c.validateBody(); err != nil {
+		return err
+	}
 	b := c.BasicAuth
 	switch {
 	case b.Username == "" && (b.Password != "" || b.PasswordFile != ""):
@@ -195,6 +198,25 @@ func (c *Check) validateRequest() error {
 	case c.header("Authorization") != "" && (b.Username != "" || c.BearerToken != "" || c.BearerFile != ""):
 		return errors.New("headers: Authorization is set beside basic_auth or bearer_token; keep one")
 	}
+	if err := c.validateProxy(); err != nil {
+		return err
+	}
+	return c.validateOAuth2()
+}
+
+// validateBody is about the bodies that go and come.
+func (c *Check) validateBody() error {
+	if c.Body != "" && c.BodyFile != "" {
+		return errors.New("body: is set beside body_file; keep one")
+	}
+	if len(c.Compression) > 0 && c.header("Accept-Encoding") != "" {
+		return errors.New("compression: is set beside the header Accept-Encoding; keep one")
+	}
+	for i, name := range c.Compression {
+		if !slices.Contains(encodings, name) || slices.Contains(c.Compression[:i], name) {
+			return fmt.Errorf("compression: %q: want a list of %s, each once", name, strings.Join(encodings, ", "))
+		}
+	}
 	return nil
 }
 
@@ -203,14 +225,17 @@ func (c *Check) validateNetwork() error {
 		c.IPVersion = "any"
 	}
 	if _, known := ipNetworks[c.IPVersion]; !known {
-		return fmt.Errorf("ip_version: %q: want any, 4, 6, prefer4 or prefer6", c.IPVersion)
+		return fmt.Errorf("ip_version: %q: want any, 4, 6, prefer4, prefer6 or both", c.IPVersion)
+	}
+	if c.IPVersion == "both" && c.Kind != "http" {
+		return fmt.Errorf("ip_version: %q: is for checks of the kind http; this one is of the kind %s", c.IPVersion, c.Kind)
 	}
 	u, err := url.Parse(c.URL)
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
-		if v := map[bool]string{true: "4", false: "6"}[a.Unmap().Is4()]; (c.IPVersion == "4" || c.IPVersion == "6") && c.IPVersion != v {
+		if v := map[bool]string{true: "4", false: "6"}[a.Unmap().Is4()]; (c.IPVersion == "4" || c.IPVersion == "6" || c.IPVersion == "both") && c.IPVersion != v {
 			return fmt.Errorf("ip_version: %q: the url has the IPv%s address %s; want %s, or a name in the url", c.IPVersion, v, a, v)
 		}
 	}
@@ -240,6 +265,10 @@ func (c *Check) validateExpect() error {
 // httpOnly adds the settings that only replies over HTTP can be held to.
 func (c *Check) httpOnly(set map[string]bool) map[string]bool {
 	e := c.Expect
+	set["body_file"] = c.BodyFile != ""
+	set["compression"] = len(c.Compression) > 0
+	set["proxy"] = c.Proxy != nil
+	set["oauth2"] = c.OAuth2 != nil
 	set["expect.json"] = len(e.JSON) > 0
 	set["expect.json_schema"] = e.JSONSchema != nil
 	set["expect.json_schema_file"] = e.JSONSchemaFile != ""

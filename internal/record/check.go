@@ -129,7 +129,11 @@ type Hop struct {
 	Phases  Phases  `json:"phases"`
 	Status  int     `json:"status,omitempty"` // 0: no status line came
 	Proto   string  `json:"proto,omitempty"`  // "HTTP/1.1"
-	Bytes   int64   `json:"bytes"`            // body bytes read
+	Bytes   int64   `json:"bytes"`            // body bytes read, as they came
+	// Encoding is the content encoding that was undone ("gzip"), "" when none;
+	// Decoded is the length of the body after it.
+	Encoding string `json:"encoding,omitempty"`
+	Decoded  int64  `json:"decoded_bytes,omitempty"`
 	// Location is the redirect's target, "" when the hop was the last.
 	Location string    `json:"location,omitempty"`
 	TLS      *TLSFacts `json:"tls,omitempty"`
