@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -71,3 +72,16 @@ func Bypasses(list []string, host, port string) bool {
 
 // TokenLife is how long a token with this expires_in is used.
 func TokenLife(expires string) time.Duration { return tokenLife(json.RawMessage(expires)) }
+
+// KeyFacts tells a certificate's key and what is weak about it.
+var KeyFacts = keyFacts
+
+// NewChains remembers chains: full says that a chain was verified in full.
+func NewChains() func(name string, certs []*x509.Certificate, roots *x509.CertPool, now time.Time) (full bool, err error) {
+	var m chains
+	return func(name string, certs []*x509.Certificate, roots *x509.CertPool, now time.Time) (bool, error) {
+		before := m.of(name, certs, roots).verified
+		err := m.verify(name, certs, roots, now)
+		return err != nil || m.of(name, certs, roots).verified != before, err
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -448,6 +447,12 @@ func (r *run) secure(conn net.Conn, hop *record.Hop, cfg *tls.Config, host strin
 	if cfg.ServerName == "" {
 		cfg.ServerName = host
 	}
+	if !cfg.InsecureSkipVerify {
+		cfg.InsecureSkipVerify = true // by crypto/tls: it is done here
+		cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+			return r.chains.verify(cfg.ServerName, cs.PeerCertificates, cfg.RootCAs, time.Now())
+		}
+	}
 	r.asked = false
 	if len(cfg.Certificates) == 0 {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -459,12 +464,8 @@ func (r *run) secure(conn net.Conn, hop *record.Hop, cfg *tls.Config, host strin
 	tc := tls.Client(conn, cfg)
 	err := tc.Handshake() // the connection's deadline bounds it
 	cs := tc.ConnectionState()
-	var ce *tls.CertificateVerificationError
-	if len(cs.PeerCertificates) == 0 && errors.As(err, &ce) {
-		cs.PeerCertificates = ce.UnverifiedCertificates
-	}
 	if len(cs.PeerCertificates) > 0 {
-		hop.TLS = facts(cs)
+		hop.TLS = r.chains.facts(cfg.ServerName, cs, cfg.RootCAs)
 	}
 	if err == nil && cs.Version < tls.VersionTLS12 {
 		err = errOldTLS
@@ -474,23 +475,6 @@ func (r *run) secure(conn net.Conn, hop *record.Hop, cfg *tls.Config, host strin
 		return nil, r.tlsFailure(cfg.ServerName, cs.Version, err)
 	}
 	return tc, nil
-}
-
-func facts(cs tls.ConnectionState) *record.TLSFacts {
-	leaf := cs.PeerCertificates[0]
-	f := &record.TLSFacts{Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(), Names: certNames(leaf), NotAfter: leaf.NotAfter, ALPN: cs.NegotiatedProtocol}
-	if cs.Version != 0 {
-		f.Version = tls.VersionName(cs.Version)
-	}
-	if cs.CipherSuite != 0 {
-		f.Cipher = tls.CipherSuiteName(cs.CipherSuite)
-	}
-	for _, c := range cs.PeerCertificates[1:] {
-		if c.NotAfter.Before(f.NotAfter) {
-			f.NotAfter = c.NotAfter
-		}
-	}
-	return f
 }
 
 const (

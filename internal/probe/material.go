@@ -34,8 +34,9 @@ type prepared struct {
 }
 
 // material is what a check needs and may keep in files: certificates, keys and
-// credentials. It is never changed once made.
+// credentials. It is never changed once made, but for what chains remembers.
 type material struct {
+	chains   chains
 	own      *tls.Config // for the check's own host
 	foreign  *tls.Config // for hosts that a redirect leads to
 	password string

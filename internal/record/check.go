@@ -166,6 +166,22 @@ type TLSFacts struct {
 	Issuer   string    `json:"issuer"`
 	Names    []string  `json:"names,omitempty"`
 	NotAfter time.Time `json:"not_after"` // the earliest of the presented chain
+	// OCSP is the state that the server stapled: "good", "revoked on ...",
+	// "unknown", "old" or "unreadable"; "" when it stapled none.
+	OCSP string `json:"ocsp,omitempty"`
+	// Chain are the certificates as presented, the server's own first, at most 10.
+	Chain []CertFacts `json:"chain,omitempty"`
+}
+
+// CertFacts are what is worth knowing of one certificate.
+type CertFacts struct {
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	Key       string    `json:"key"`            // "RSA 2048", "ECDSA P-256", "Ed25519"
+	Signature string    `json:"signature"`      // "SHA256-RSA"
+	Weak      string    `json:"weak,omitempty"` // what is unsafe about it
 }
 
 // CheckResult is one run of one check from one location.
