@@ -40,6 +40,9 @@ var mayImport = map[string][]string{
 // home is where a heavy dependency lives, and nowhere else.
 var home = map[string][]string{
 	"modernc.org/sqlite":                                 {"internal/store/state"},
+	"github.com/google/cel-go":                           {"internal/probe"},
+	"github.com/ohler55/ojg":                             {"internal/probe"},
+	"github.com/santhosh-tekuri/jsonschema":              {"internal/probe"},
 	"github.com/prometheus/prometheus/tsdb":              {"internal/store/metric", "internal/query"}, // query: iterating chunks for /federate
 	"github.com/prometheus/prometheus/scrape":            {"internal/ingest", "internal/query", "internal/web", "internal/app"},
 	"github.com/prometheus/prometheus/web/api/v1":        {"internal/query", "internal/app"},
@@ -47,7 +50,7 @@ var home = map[string][]string{
 	"github.com/prometheus/blackbox_exporter":            {"internal/probe"},
 	"github.com/shirou/gopsutil":                         {"internal/ingest"},
 	"github.com/miekg/dns":                               {"internal/demo"},
-	"golang.org/x/crypto":                                {"internal/web"},
+	"golang.org/x/crypto":                                {"internal/web", "internal/probe"}, // probe: OCSP
 	"github.com/fsnotify/fsnotify":                       {"internal/app"},
 	"github.com/goccy/go-yaml":                           {"internal/app"},
 	"github.com/prometheus/client_golang/exp/api/remote": {"internal/ingest"},

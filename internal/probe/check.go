@@ -37,22 +37,38 @@ type Check struct {
 	Alert record.Policy `yaml:"alert,omitempty"`
 	// DependsOn are ids of checks whose failure explains this one's.
 	DependsOn []string `yaml:"depends_on,omitempty"`
+	// Role gives the check of a service's own endpoint the meaning that
+	// Kubernetes gives its probes: "startup" (failures do not count until it
+	// succeeded once or StartupSeconds passed), "readiness" (a failure is a
+	// warning: not ready is not down) or "liveness" (a failure is down). Judging
+	// it is done where states are.
+	Role string `yaml:"role,omitempty"`
+	// StartupSeconds is how long a check of the role startup may fail from the
+	// begin of this process on; default 300.
+	StartupSeconds int `yaml:"startup_seconds,omitempty"`
 
 	// What the exchange over HTTP looks like: kinds http and those built on it.
 	Method          string            `yaml:"method,omitempty"`
 	Headers         map[string]string `yaml:"headers,omitempty"`
 	Body            string            `yaml:"body,omitempty"`
+	BodyFile        string            `yaml:"body_file,omitempty"`        // sent instead of Body; read again when it changes
 	FollowRedirects *bool             `yaml:"follow_redirects,omitempty"` // default true
 	MaxRedirects    int               `yaml:"max_redirects,omitempty"`    // default 10
 	// HTTP2 offers h2 in the TLS handshake; a server that does not take it is
 	// spoken to in HTTP/1.1, as is every server without it.
-	HTTP2        bool      `yaml:"http2,omitempty"`
+	HTTP2 bool `yaml:"http2,omitempty"`
+	// Compression lists the encodings asked for: gzip, br, zstd, identity. What a
+	// server sends in one of them is undone, asked for or not.
+	Compression  []string  `yaml:"compression,omitempty"`
+	Proxy        *Proxy    `yaml:"proxy,omitempty"`
+	OAuth2       *OAuth2   `yaml:"oauth2,omitempty"`
 	BasicAuth    BasicAuth `yaml:"basic_auth,omitempty"`
 	BearerToken  string    `yaml:"bearer_token,omitempty"`
 	BearerFile   string    `yaml:"bearer_token_file,omitempty"`
 	MaxBodyBytes int64     `yaml:"max_body_bytes,omitempty"` // after decoding; default 1 MiB; a longer body fails the check
 
-	// IPVersion is "any" or "prefer4" (IPv4, then IPv6), "prefer6", "4" or "6".
+	// IPVersion is "any" or "prefer4" (IPv4, then IPv6), "prefer6", "4" or "6", and
+	// for the kind http "both": the target must answer over each of them.
 	IPVersion string `yaml:"ip_version,omitempty"`
 	// Resolver is the ip:port of a DNS server to ask instead of the system's.
 	// Names in the hosts file stay known.
@@ -82,9 +98,24 @@ type Expect struct {
 	BodyContains    string            `yaml:"body_contains,omitempty"`
 	BodyNotContains string            `yaml:"body_not_contains,omitempty"`
 	BodyRegex       string            `yaml:"body_regex,omitempty"`
+	BodyNotRegex    string            `yaml:"body_not_regex,omitempty"`
 	Headers         map[string]string `yaml:"headers,omitempty"` // name -> regular expression of the whole value
 	MaxSeconds      float64           `yaml:"max_seconds,omitempty"`
 	CertificateDays int               `yaml:"certificate_days,omitempty"` // fail when the certificate ends sooner
+
+	// The body as JSON: rules for what paths find, and a schema, which is a
+	// mapping as the schema is written in JSON, or its text.
+	JSON           []JSONRule `yaml:"json,omitempty"`
+	JSONSchema     any        `yaml:"json_schema,omitempty"`
+	JSONSchemaFile string     `yaml:"json_schema_file,omitempty"`
+	// CEL is an expression that must be true; see celVariables.
+	CEL      string             `yaml:"cel,omitempty"`
+	MinBytes int64              `yaml:"min_bytes,omitempty"` // of the decoded body
+	MaxBytes int64              `yaml:"max_bytes,omitempty"`
+	Phases   map[string]float64 `yaml:"phases,omitempty"`   // name -> most seconds, redirects added up
+	Protocol string             `yaml:"protocol,omitempty"` // HTTP/1.0, HTTP/1.1, HTTP/2 or HTTP/3
+	// TLSVersion is the oldest version of TLS that is good: 1.2 or 1.3.
+	TLSVersion string `yaml:"tls_version,omitempty"`
 }
 
 // Statuses are codes and classes of codes.
@@ -173,7 +204,7 @@ type BasicAuth struct {
 // Files are the paths of files that the check names, to be read and changed.
 func (c *Check) Files() []*string {
 	var out []*string
-	for _, p := range []*string{&c.TLS.CAFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.BasicAuth.PasswordFile, &c.BearerFile} {
+	for _, p := range append(c.files(), &c.Expect.JSONSchemaFile) {
 		if *p != "" {
 			out = append(out, p)
 		}
@@ -188,6 +219,18 @@ func (c *Check) ResolvePaths(dir string) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+}
+
+// files are the paths of the files that a run may read.
+func (c *Check) files() []*string {
+	fs := []*string{&c.TLS.CAFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.BasicAuth.PasswordFile, &c.BearerFile, &c.BodyFile}
+	if c.Proxy != nil {
+		fs = append(fs, &c.Proxy.PasswordFile)
+	}
+	if c.OAuth2 != nil {
+		fs = append(fs, &c.OAuth2.ClientSecretFile)
+	}
+	return fs
 }
 
 // Target is what is looked at as it may be shown: the URL without values of the

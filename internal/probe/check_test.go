@@ -152,7 +152,7 @@ func TestValidate(t *testing.T) {
 	f(func(c *probe.Check) { c.Headers = map[string]string{"X-a": "1", "x-A": "2"} }, `headers: X-a and x-A are the same header; keep one`)
 	f(func(c *probe.Check) { c.MaxRedirects = -1 }, `max_redirects: -1: want from 1 to 100; follow_redirects: false follows none`)
 	f(func(c *probe.Check) { c.MaxBodyBytes = -1 }, `max_body_bytes: -1: want from 1 to 1073741824 (1 GiB)`)
-	f(func(c *probe.Check) { c.IPVersion = "5" }, `ip_version: "5": want any, 4, 6, prefer4 or prefer6`)
+	f(func(c *probe.Check) { c.IPVersion = "5" }, `ip_version: "5": want any, 4, 6, prefer4, prefer6 or both`)
 	f(func(c *probe.Check) { c.URL, c.IPVersion = "http://127.0.0.1/", "6" }, `ip_version: "6": the url has the IPv4 address 127.0.0.1; want 4, or a name in the url`)
 	f(func(c *probe.Check) { c.Resolver = "dns.test:53" }, `resolver: "dns.test:53": want the address of a DNS server, such as 10.0.0.2:53`)
 	f(func(c *probe.Check) { c.TLS.CertFile = "c.pem" }, `tls.cert_file: "c.pem" and tls.key_file: "" go together; want both or none`)
@@ -172,7 +172,7 @@ func TestValidate(t *testing.T) {
 	f(func(c *probe.Check) { c.Expect.Headers = map[string]string{"X": "["} }, "expect.headers: X: \"[\": want a regular expression (RE2): error parsing regexp: missing closing ]: `[`")
 	f(func(c *probe.Check) { c.Expect.MaxSeconds = -1 }, `expect.max_seconds: -1: want a number above 0`)
 	f(func(c *probe.Check) { c.Expect.CertificateDays = -1 }, `expect.certificate_days: -1: want a number of days above 0`)
-	f(func(c *probe.Check) { c.Method, c.Expect.BodyContains = "HEAD", "x" }, `expect.body_contains and expect.body_regex: a HEAD reply has no body; want method GET`)
+	f(func(c *probe.Check) { c.Method, c.Expect.BodyContains = "HEAD", "x" }, `expect.body_contains, body_regex, json, json_schema and min_bytes: a HEAD reply has no body; want method GET`)
 	f(func(c *probe.Check) { c.Labels = map[string]string{"a-b": ""} }, `labels: name "a-b": want letters, digits and '_', not beginning with a digit or '__'`)
 	f(func(c *probe.Check) { c.Labels = map[string]string{"instance": "x"} }, `labels: "instance" is set by the check itself; want another name`)
 }

@@ -2,6 +2,9 @@ package probe
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/json"
+	"net/http"
 	"strings"
 	"time"
 
@@ -37,3 +40,48 @@ func Clean(text string, hide ...string) string { return secrets(nil).with(hide..
 
 // Deadline is how long a run of a valid check may take.
 func Deadline(c Check) time.Duration { return c.deadline() }
+
+// JudgeJSON applies a rule to a body.
+func JudgeJSON(rule JSONRule, body string) (string, error) {
+	j, err := rule.compile()
+	if err != nil {
+		return "", err
+	}
+	tree, err := decodeJSON([]byte(body))
+	if err != nil {
+		return "", err
+	}
+	return j.verdict(tree), nil
+}
+
+// JudgeCEL applies an expression to a body.
+func JudgeCEL(expr, body string) (string, error) {
+	c, err := compileCEL(expr)
+	if err != nil {
+		return "", err
+	}
+	rep := &reply{head: &http.Response{StatusCode: 200, Proto: "HTTP/1.1"}, body: []byte(body)}
+	r := &run{}
+	return c.verdict(context.Background(), r.celVars(rep, time.Now(), time.Now())), nil
+}
+
+// Bypasses reports whether a no_proxy list covers a target.
+func Bypasses(list []string, host, port string) bool {
+	return (&Proxy{NoProxy: list}).bypasses(host, port)
+}
+
+// TokenLife is how long a token with this expires_in is used.
+func TokenLife(expires string) time.Duration { return tokenLife(json.RawMessage(expires)) }
+
+// KeyFacts tells a certificate's key and what is weak about it.
+var KeyFacts = keyFacts
+
+// NewChains remembers chains: full says that a chain was verified in full.
+func NewChains() func(name string, certs []*x509.Certificate, roots *x509.CertPool, now time.Time) (full bool, err error) {
+	var m chains
+	return func(name string, certs []*x509.Certificate, roots *x509.CertPool, now time.Time) (bool, error) {
+		before := m.of(name, certs, roots).verified
+		err := m.verify(name, certs, roots, now)
+		return err != nil || m.of(name, certs, roots).verified != before, err
+	}
+}

@@ -75,8 +75,8 @@ func (r *run) resolveFailure(host string, err error) *failure {
 	case outOf(err):
 		return &failure{"resolve", "own_fault", fmt.Sprintf("this machine could not look a name up: %v", err)}
 	case errors.As(err, &de) && de.IsNotFound, errors.As(err, &ae):
-		if r.IPVersion == "4" || r.IPVersion == "6" {
-			return &failure{"resolve", "dns_nxdomain", fmt.Sprintf("%s knows no IPv%s address of %s", server, r.IPVersion, host)}
+		if r.family == "4" || r.family == "6" {
+			return &failure{"resolve", "dns_nxdomain", fmt.Sprintf("%s knows no IPv%s address of %s", server, r.family, host)}
 		}
 		return &failure{"resolve", "dns_nxdomain", fmt.Sprintf("%s says that the name %s does not exist", server, host)}
 	case timedOut(err), r.ctx.Err() != nil:

@@ -16,7 +16,7 @@ import (
 // reasons is the closed list of the package's documentation.
 var reasons = strings.Fields(`dns_nxdomain dns_timeout dns_error refused unreachable connect_timeout reset tls_expired tls_name tls_unknown_ca
 	tls_protocol tls_timeout tls_client_cert tls_error no_response bad_reply slow_body cut_body too_large redirect_loop bad_redirect status header body
-	slow certificate own_fault`)
+	slow certificate assertion proxy oauth2 own_fault`)
 
 // FuzzReply lets a server say anything. The run must end, with a reason of the
 // list or none, phases in order, and a text that can be stored and shown.
@@ -129,13 +129,16 @@ func FuzzStatuses(f *testing.F) {
 func FuzzReadBody(f *testing.F) {
 	f.Add("open", "", int64(10))
 	f.Add("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00", "gzip", int64(10))
+	f.Add("\x0b\x02\x80hello\x03", "br", int64(10))
+	f.Add("\x28\xb5\x2f\xfd\x04\x00\x29\x00\x00hello\xda\x01\x02\x03", "zstd", int64(10))
+	f.Add("\x1b\x03", "gzip, br, zstd", int64(10))
 	f.Fuzz(func(t *testing.T, text, encoding string, limit int64) {
 		limit = min(max(limit, 1), 1<<20)
 		body, n, tooLarge, err := probe.ReadBody(text, encoding, limit)
 		if int64(len(body)) > limit || n > int64(len(text)) || tooLarge && err != nil {
 			t.Errorf("got %d bytes of %d read, too large %v, %v", len(body), n, tooLarge, err)
 		}
-		if !strings.EqualFold(encoding, "gzip") && (err != nil || !strings.HasPrefix(text, string(body))) {
+		if !strings.ContainsAny(encoding, "gGbBzZ") && (err != nil || !strings.HasPrefix(text, string(body))) {
 			t.Errorf("got %q, %v", body, err)
 		}
 	})

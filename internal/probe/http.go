@@ -3,12 +3,10 @@ package probe
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -49,11 +47,14 @@ type run struct {
 	limit  time.Duration
 	hidden secrets // the check's, and the cookies that came
 	asked  bool    // the server of this hop wants a client certificate and none is set
+	family string  // what stands for ip_version in this exchange
+	token  string  // of oauth2
+	most   int64   // bytes of a body
 }
 
 // run acts the check out: one hop, and one more for each redirect.
 func (p *prepared) run(ctx context.Context, location string) (res record.CheckResult) {
-	r := &run{prepared: p, outer: ctx, limit: p.deadline()}
+	r := &run{prepared: p, outer: ctx, limit: p.deadline(), family: p.IPVersion, most: p.MaxBodyBytes}
 	start := time.Now()
 	r.res = record.CheckResult{Check: p.ID, Kind: p.Kind, Target: p.Target(), Location: location, Start: start, TraceID: randomHex(16)}
 	var cancel context.CancelFunc
@@ -79,7 +80,12 @@ func (p *prepared) run(ctx context.Context, location string) (res record.CheckRe
 
 // walk is the run of an HTTP check: its request, the redirects, the judgement.
 func (r *run) walk() {
-	rep, f := r.transact(request{url: r.url, method: r.Method, body: r.Body, headers: r.Headers, trusted: true}, nil)
+	q := request{url: r.url, method: r.Method, body: r.material.body, headers: r.Headers, trusted: true}
+	if r.IPVersion == "both" {
+		r.walkBoth(q)
+		return
+	}
+	rep, f := r.transact(q, nil)
 	if f != nil {
 		r.fail(f, rep)
 		return
@@ -87,9 +93,78 @@ func (r *run) walk() {
 	r.judge(rep)
 }
 
+// walkBoth makes the exchange over IPv4 and over IPv6; each must be good. The
+// first one gets at most half of the time.
+func (r *run) walkBoth(q request) {
+	ctx, limit := r.ctx, r.limit
+	defer func() { r.ctx, r.limit, r.family = ctx, limit, r.IPVersion }()
+	var failed []*failure
+	var evidence *reply
+	for i, family := range []string{"4", "6"} {
+		start := time.Now()
+		deadline, _ := ctx.Deadline()
+		r.limit = time.Until(deadline) / time.Duration(2-i)
+		var cancel context.CancelFunc
+		r.ctx, cancel = context.WithTimeout(ctx, r.limit)
+		r.family, q.step = family, "IPv"+family
+		rep, f := r.transact(q, nil)
+		if f == nil {
+			f = r.verdict(rep, r.expect, start, time.Now())
+		}
+		cancel()
+		switch {
+		case f == nil:
+		case f.reason == "own_fault":
+			r.fail(f, rep)
+			return
+		default:
+			f.message = "over IPv" + family + ": " + f.message
+			if failed = append(failed, f); len(failed) == 1 {
+				evidence = rep
+			}
+		}
+	}
+	switch {
+	case len(failed) == 0:
+		r.succeed()
+		return
+	case len(failed) == 2:
+		failed[0].message += "; " + failed[1].message
+	case strings.HasPrefix(failed[0].message, "over IPv4"):
+		failed[0].message += "; IPv6 is well"
+	default:
+		failed[0].message += "; IPv4 is well"
+	}
+	r.fail(failed[0], evidence)
+}
+
 // transact makes hop after hop until a reply is no redirect, and returns that
-// reply. Without a jar one is made at the first redirect.
+// reply. Without a jar one is made at the first redirect. With oauth2 a token is
+// there first; one from an earlier run that is refused is asked for anew, once.
 func (r *run) transact(at request, jar http.CookieJar) (*reply, *failure) {
+	if r.OAuth2 == nil || !at.trusted {
+		return r.chase(at, jar)
+	}
+	kept, rep, f := r.authorize()
+	if f != nil {
+		return rep, f
+	}
+	rep, f = r.chase(at, jar)
+	if f != nil || rep.head.StatusCode != http.StatusUnauthorized {
+		return rep, f
+	}
+	r.forgetToken()
+	if !kept {
+		return rep, nil
+	}
+	if _, rep, f = r.authorize(); f != nil {
+		return rep, f
+	}
+	return r.chase(at, jar)
+}
+
+// chase is transact without the token.
+func (r *run) chase(at request, jar http.CookieJar) (*reply, *failure) {
 	first := len(r.res.Hops)
 	origin := at.url
 	visited := make(map[string]bool, 1)
@@ -99,6 +174,9 @@ func (r *run) transact(at request, jar http.CookieJar) (*reply, *failure) {
 		hop := r.addHop(address)
 		hop.Step = at.step
 		rep, f := r.hop(hop, at)
+		if rep != nil {
+			rep.first = first
+		}
 		if rep != nil && rep.head != nil {
 			if cookies := rep.head.Cookies(); len(cookies) > 0 {
 				r.hidden = r.hidden.with(cookieValues(cookies)...)
@@ -156,6 +234,8 @@ type request struct {
 	hadBody bool   // before a redirect
 	trusted bool   // goes to the check's own host: credentials may be sent
 	cookies []*http.Cookie
+	auth    string // the Authorization header, in place of the check's
+	proxied bool   // the request itself goes to an HTTP proxy
 }
 
 // redirected is the request after a redirect of a check that began at origin.
@@ -198,6 +278,11 @@ type reply struct {
 	head *http.Response
 	body []byte
 	raw  []byte // the first bytes of what is no HTTP; head is nil
+
+	first   int // the run's hop with which the exchange began
+	decoded bool
+	tree    any // the body as JSON, once decoded
+	jsonErr error
 }
 
 // end notes how a phase that began at start ended.
@@ -211,13 +296,20 @@ func end(hop *record.Hop, ph record.Phase, start time.Time, failed bool) {
 
 // hop makes one HTTP transaction and fills in the phases as far as it comes.
 func (r *run) hop(hop *record.Hop, q request) (*reply, *failure) {
-	conn, f := r.open(hop, q.url.Hostname(), portOf(q.url))
+	conn, rep, f := r.reach(hop, q)
 	if f != nil {
-		return nil, f
+		return rep, f
 	}
 	defer conn.Close()
 	if q.url.Scheme != "https" {
 		hop.Phases[record.TLS].State = record.Skipped
+		if q.proxied = r.throughHTTP(q.url); q.proxied {
+			rep, f = r.exchange(conn, hop, q)
+			if f == nil && rep.head.StatusCode == http.StatusProxyAuthRequired {
+				f = r.proxyRefusal(rep.head, q.url.String())
+			}
+			return rep, f
+		}
 		return r.exchange(conn, hop, q)
 	}
 	tc, f := r.handshake(conn, hop, q)
@@ -271,7 +363,7 @@ func (w watched) Close() error {
 }
 
 // ipNetworks are what the resolver is asked for.
-var ipNetworks = map[string]string{"any": "ip", "prefer4": "ip", "prefer6": "ip", "4": "ip4", "6": "ip6"}
+var ipNetworks = map[string]string{"any": "ip", "prefer4": "ip", "prefer6": "ip", "both": "ip", "4": "ip4", "6": "ip6"}
 
 // resolve finds the addresses to dial, at most one of each family, the
 // preferred first.
@@ -282,7 +374,7 @@ func (r *run) resolve(host string) (addrs []netip.Addr, literal bool, err error)
 	if r.Resolver != "" && strings.Contains(host, ".") && !strings.HasSuffix(host, ".") {
 		host += "." // the search list of this machine is no business of that server
 	}
-	all, err := r.resolver.LookupNetIP(r.ctx, ipNetworks[r.IPVersion], host)
+	all, err := r.resolver.LookupNetIP(r.ctx, ipNetworks[r.family], host)
 	if err != nil {
 		return nil, false, err
 	}
@@ -290,7 +382,7 @@ func (r *run) resolve(host string) (addrs []netip.Addr, literal bool, err error)
 	for _, a := range all {
 		a = a.Unmap()
 		i := 1
-		if a.Is4() != (r.IPVersion == "prefer6") {
+		if a.Is4() != (r.family == "prefer6") {
 			i = 0
 		}
 		families[i] = append(families[i], a)
@@ -355,6 +447,12 @@ func (r *run) secure(conn net.Conn, hop *record.Hop, cfg *tls.Config, host strin
 	if cfg.ServerName == "" {
 		cfg.ServerName = host
 	}
+	if !cfg.InsecureSkipVerify {
+		cfg.InsecureSkipVerify = true // by crypto/tls: it is done here
+		cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+			return r.chains.verify(cfg.ServerName, cs.PeerCertificates, cfg.RootCAs, time.Now())
+		}
+	}
 	r.asked = false
 	if len(cfg.Certificates) == 0 {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -366,12 +464,8 @@ func (r *run) secure(conn net.Conn, hop *record.Hop, cfg *tls.Config, host strin
 	tc := tls.Client(conn, cfg)
 	err := tc.Handshake() // the connection's deadline bounds it
 	cs := tc.ConnectionState()
-	var ce *tls.CertificateVerificationError
-	if len(cs.PeerCertificates) == 0 && errors.As(err, &ce) {
-		cs.PeerCertificates = ce.UnverifiedCertificates
-	}
 	if len(cs.PeerCertificates) > 0 {
-		hop.TLS = facts(cs)
+		hop.TLS = r.chains.facts(cfg.ServerName, cs, cfg.RootCAs)
 	}
 	if err == nil && cs.Version < tls.VersionTLS12 {
 		err = errOldTLS
@@ -381,23 +475,6 @@ func (r *run) secure(conn net.Conn, hop *record.Hop, cfg *tls.Config, host strin
 		return nil, r.tlsFailure(cfg.ServerName, cs.Version, err)
 	}
 	return tc, nil
-}
-
-func facts(cs tls.ConnectionState) *record.TLSFacts {
-	leaf := cs.PeerCertificates[0]
-	f := &record.TLSFacts{Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(), Names: certNames(leaf), NotAfter: leaf.NotAfter, ALPN: cs.NegotiatedProtocol}
-	if cs.Version != 0 {
-		f.Version = tls.VersionName(cs.Version)
-	}
-	if cs.CipherSuite != 0 {
-		f.Cipher = tls.CipherSuiteName(cs.CipherSuite)
-	}
-	for _, c := range cs.PeerCertificates[1:] {
-		if c.NotAfter.Before(f.NotAfter) {
-			f.NotAfter = c.NotAfter
-		}
-	}
-	return f
 }
 
 const (
@@ -413,7 +490,11 @@ func (r *run) exchange(conn net.Conn, hop *record.Hop, q request) (*reply, *fail
 	// there before the write returns, and that time would be in no phase. This
 	// is also where blackbox_exporter begins.
 	start := time.Now()
-	err := req.Write(&out)
+	write := req.Write
+	if q.proxied {
+		write = req.WriteProxy
+	}
+	err := write(&out)
 	if err == nil {
 		_, err = conn.Write(out.Bytes())
 	}
@@ -464,59 +545,21 @@ func (r *run) exchange(conn net.Conn, hop *record.Hop, q request) (*reply, *fail
 func (r *run) take(hop *record.Hop, head *http.Response, first time.Time) (*reply, *failure) {
 	hop.Status, hop.Proto = head.StatusCode, head.Proto
 	rep := &reply{head: head}
-	got := readBody(head.Body, head.Header.Get("Content-Encoding"), r.MaxBodyBytes)
+	got := readBody(head.Body, strings.Join(head.Header.Values("Content-Encoding"), ","), r.most)
 	rep.body, hop.Bytes = got.body, got.bytes
+	if hop.Encoding = got.encoding; got.encoding != "" {
+		hop.Decoded = int64(len(got.body))
+	}
 	end(hop, record.Transfer, first, got.err != nil || got.tooLarge)
 	switch {
 	case got.tooLarge:
-		return rep, &failure{"transfer", "too_large", fmt.Sprintf("the body is larger than the %d bytes that max_body_bytes allows", r.MaxBodyBytes)}
+		return rep, &failure{"transfer", "too_large", fmt.Sprintf("the body is larger than the %d bytes that max_body_bytes allows", r.most)}
 	case got.err != nil:
 		return rep, r.bodyFailure(hop.Bytes, head.ContentLength, got.err)
 	case got.garbled != nil:
-		return rep, &failure{"body", "bad_reply", fmt.Sprintf("the body says that it is gzip and cannot be unpacked: %v", got.garbled)}
+		return rep, &failure{"body", "bad_reply", fmt.Sprintf("the body says that it is %s and cannot be unpacked: %v", got.encoding, got.garbled)}
 	}
 	return rep, nil
-}
-
-// bodyRead is what came of reading a body.
-type bodyRead struct {
-	body     []byte // decoded, at most the limit
-	bytes    int64  // as they came, before decoding
-	tooLarge bool
-	err      error // of the connection
-	garbled  error // of the decoding
-}
-
-// readBody reads a body up to the limit and undoes gzip.
-func readBody(r io.Reader, encoding string, limit int64) (got bodyRead) {
-	raw := &countReader{r: r}
-	defer func() { got.bytes = raw.n }()
-	var src io.Reader = raw
-	if strings.EqualFold(encoding, "gzip") {
-		zr, err := gzip.NewReader(raw)
-		switch {
-		case raw.n == 0 && errors.Is(err, io.EOF):
-			return // an empty body, as of a HEAD
-		case raw.err != nil:
-			got.err = raw.err
-			return
-		case err != nil:
-			got.garbled = err
-			return
-		}
-		src = zr
-	}
-	var err error
-	got.body, err = io.ReadAll(io.LimitReader(src, limit+1))
-	switch {
-	case int64(len(got.body)) > limit:
-		got.body, got.tooLarge = got.body[:limit], true
-	case raw.err != nil:
-		got.err = raw.err
-	case err != nil:
-		got.garbled = err
-	}
-	return
 }
 
 // countReader counts bytes and remembers how reading ended.
@@ -549,6 +592,9 @@ func (r *run) build(q request) *http.Request {
 	}
 	h["User-Agent"] = []string{"Vedette"}
 	h["Accept"] = []string{"*/*"}
+	if len(r.Compression) > 0 {
+		h["Accept-Encoding"] = []string{strings.Join(r.Compression, ", ")}
+	}
 	h["Traceparent"] = []string{"00-" + r.res.TraceID + "-" + randomHex(8) + "-01"} // W3C Trace Context
 	for name, v := range q.headers {
 		switch {
@@ -560,8 +606,13 @@ func (r *run) build(q request) *http.Request {
 			h.Set(name, v)
 		}
 	}
-	if q.trusted {
+	switch {
+	case q.auth != "":
+		h.Set("Authorization", q.auth)
+	case q.trusted:
 		switch u := q.url.User; {
+		case r.token != "":
+			h.Set("Authorization", "Bearer "+r.token)
 		case r.BasicAuth.Username != "":
 			req.SetBasicAuth(r.BasicAuth.Username, r.password)
 		case r.bearer != "":
@@ -573,6 +624,9 @@ func (r *run) build(q request) *http.Request {
 	}
 	for _, c := range q.cookies {
 		req.AddCookie(c)
+	}
+	if q.proxied && r.Proxy.Username != "" {
+		h.Set("Proxy-Authorization", "Basic "+basicCredentials(r.Proxy.Username, r.proxy))
 	}
 	return req
 }

@@ -148,11 +148,11 @@ func sharesSection(a, b string) bool { return sectionKey(a) == sectionKey(b) }
 
 // refuseHTTP refuses settings of HTTP on a check that does not speak it.
 func (c *Check) refuseHTTP() error {
-	for key, set := range map[string]bool{
+	for key, set := range c.httpOnly(map[string]bool{
 		"method": c.Method != "", "headers": len(c.Headers) > 0, "body": c.Body != "", "follow_redirects": c.FollowRedirects != nil,
 		"max_redirects": c.MaxRedirects != 0, "http2": c.HTTP2, "bearer_token": c.BearerToken != "", "bearer_token_file": c.BearerFile != "",
 		"expect.status": len(c.Expect.Status) > 0, "expect.headers": len(c.Expect.Headers) > 0,
-	} {
+	}) {
 		if set {
 			return fmt.Errorf("%s: is for checks over HTTP; this one is of the kind %s", key, c.Kind)
 		}

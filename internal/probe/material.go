@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,18 +25,25 @@ type prepared struct {
 	kind     kind
 	parsed   any // what the kind's prepare made
 
+	paths []string // of the files that a run may read
+
 	mu    sync.Mutex
 	read  *material
-	stamp [5]fileStamp // of the files behind read
+	stamp []fileStamp // of the files behind read
+	token *oauthToken // the last one; nil: none, or it was refused
 }
 
 // material is what a check needs and may keep in files: certificates, keys and
-// credentials. It is never changed once made.
+// credentials. It is never changed once made, but for what chains remembers.
 type material struct {
+	chains   chains
 	own      *tls.Config // for the check's own host
 	foreign  *tls.Config // for hosts that a redirect leads to
 	password string
 	bearer   string
+	body     string
+	proxy    string // password
+	client   string // secret of oauth2
 	secrets  secrets
 }
 
@@ -56,6 +65,11 @@ func prepare(c Check) (*prepared, error) {
 			return d.DialContext(ctx, network, c.Resolver)
 		}}
 	}
+	for _, f := range c.files() {
+		if *f != "" {
+			p.paths = append(p.paths, *f)
+		}
+	}
 	if p.expect, err = c.Expect.compile(); err != nil {
 		return nil, err
 	}
@@ -74,16 +88,15 @@ func prepare(c Check) (*prepared, error) {
 func (p *prepared) material() (*material, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var now [5]fileStamp
-	for i, path := range []string{p.TLS.CAFile, p.TLS.CertFile, p.TLS.KeyFile, p.BasicAuth.PasswordFile, p.BearerFile} {
-		if path == "" {
-			continue
-		}
+	var now []fileStamp
+	for _, path := range p.paths {
+		var st fileStamp
 		if fi, err := os.Stat(path); err == nil {
-			now[i] = fileStamp{fi.Size(), fi.ModTime()}
+			st = fileStamp{fi.Size(), fi.ModTime()}
 		}
+		now = append(now, st)
 	}
-	if p.read != nil && now == p.stamp {
+	if p.read != nil && slices.Equal(now, p.stamp) {
 		return p.read, nil
 	}
 	m, err := p.Check.read()
@@ -107,7 +120,29 @@ func (c *Check) read() (*material, error) {
 	if strings.ContainsAny(m.bearer, "\r\n\x00") {
 		return nil, fmt.Errorf("bearer_token: holds a line break; want one line of text")
 	}
-	m.secrets = m.secrets.with(m.password, m.bearer)
+	if m.body, err = c.readBody(); err != nil {
+		return nil, err
+	}
+	if x := c.Proxy; x != nil {
+		if m.proxy, err = oneOf("proxy.password_file", x.Password, x.PasswordFile); err != nil {
+			return nil, err
+		}
+		if m.proxy != "" {
+			m.secrets = m.secrets.with(basicCredentials(x.Username, m.proxy))
+		}
+	}
+	if o := c.OAuth2; o != nil {
+		if m.client, err = oneOf("oauth2.client_secret_file", o.ClientSecret, o.ClientSecretFile); err != nil {
+			return nil, err
+		}
+		m.secrets = m.secrets.with(basicCredentials(url.QueryEscape(o.ClientID), url.QueryEscape(m.client)))
+		for name, v := range o.Params {
+			if secretName.MatchString(name) {
+				m.secrets = m.secrets.with(v)
+			}
+		}
+	}
+	m.secrets = m.secrets.with(m.password, m.bearer, m.proxy, m.client)
 	if m.password != "" {
 		m.secrets = m.secrets.with(basicCredentials(c.BasicAuth.Username, m.password))
 	}
@@ -124,6 +159,29 @@ func (c *Check) read() (*material, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// maxRequestBody bounds a body that is read from a file.
+const maxRequestBody = 16 << 20
+
+// readBody is the body of the check's request.
+func (c *Check) readBody() (string, error) {
+	if c.BodyFile == "" {
+		return c.Body, nil
+	}
+	f, err := os.Open(c.BodyFile)
+	if err != nil {
+		return "", fmt.Errorf("body_file: want a readable file: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxRequestBody+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("body_file: want a readable file: %w", err)
+	case len(b) > maxRequestBody:
+		return "", fmt.Errorf("body_file: %s has more than %d bytes; want at most that", c.BodyFile, maxRequestBody)
+	}
+	return string(b), nil
 }
 
 func oneOf(key, inline, file string) (string, error) {

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,9 +26,11 @@ import (
 // phases in probe_phase_duration_seconds, what they measured (r.Values) and, for
 // flows, their steps.
 //
-// Phases that a run did not reach are 0, as blackbox_exporter has them. Both
-// length series count the body's bytes as they came; without max_body_bytes
-// exceeded and without gzip, which is never asked for, the two are equal.
+// Phases that a run did not reach are 0, as blackbox_exporter has them. The
+// length series are of the last hop: probe_http_content_length counts the body's
+// bytes as they came, probe_http_uncompressed_body_length those after decoding,
+// at most max_body_bytes. A hop that got an OAuth2 token is in none of them but
+// probe_duration_seconds.
 func Samples(c Check, r record.CheckResult) []record.Sample {
 	base := c.labelPairs(r.Location)
 	base = base[:len(base):len(base)]
@@ -41,7 +44,12 @@ func Samples(c Check, r record.CheckResult) []record.Sample {
 		}
 		return 0
 	}
-	total := r.Total()
+	// Getting a token is a matter of now and then and of another server.
+	seen := r
+	if slices.ContainsFunc(r.Hops, isToken) {
+		seen.Hops = slices.DeleteFunc(slices.Clone(r.Hops), isToken)
+	}
+	total := seen.Total()
 	add("probe_success", flag(r.Success))
 	add("up", 1)
 	add("probe_duration_seconds", r.Duration.Seconds())
@@ -56,15 +64,15 @@ func Samples(c Check, r record.CheckResult) []record.Sample {
 	add("vedette_check_lag_seconds", r.Lag.Seconds())
 
 	var last record.Hop
-	if n := len(r.Hops); n > 0 {
-		last = r.Hops[n-1]
+	if n := len(seen.Hops); n > 0 {
+		last = seen.Hops[n-1]
 	}
 	if r.Kind == "http" {
-		add("probe_http_status_code", float64(r.Status()))
+		add("probe_http_status_code", float64(seen.Status()))
 		add("probe_failed_due_to_regex", flag(r.Stage == "body" || r.Stage == "header"))
-		add("probe_http_redirects", float64(max(len(r.Hops)-1, 0)))
+		add("probe_http_redirects", float64(redirects(seen.Hops)))
 		add("probe_http_content_length", float64(last.Bytes))
-		add("probe_http_uncompressed_body_length", float64(last.Bytes))
+		add("probe_http_uncompressed_body_length", float64(decodedLength(last)))
 		add("probe_http_ssl", flag(last.Phases[record.TLS].State == record.Done))
 		if v, ok := httpVersion(last.Proto); ok {
 			add("probe_http_version", v)
@@ -82,7 +90,7 @@ func Samples(c Check, r record.CheckResult) []record.Sample {
 	if ap, err := netip.ParseAddrPort(last.Address); err == nil {
 		add("probe_ip_protocol", map[bool]float64{true: 4, false: 6}[ap.Addr().Unmap().Is4()])
 	}
-	if t := r.Certificate(); t != nil {
+	if t := seen.Certificate(); t != nil {
 		add("probe_ssl_earliest_cert_expiry", float64(t.NotAfter.Unix()))
 		if t.Version != "" {
 			add("probe_tls_version_info", 1, "version", t.Version)
@@ -93,6 +101,25 @@ func Samples(c Check, r record.CheckResult) []record.Sample {
 		add("probe_failure_info", 1, "stage", r.Stage, "reason", r.Reason)
 	}
 	return out
+}
+
+// redirects counts those that were followed. Each exchange of a run, over IPv4
+// and over IPv6, has a step of its own.
+func redirects(hops []record.Hop) int {
+	n := 0
+	for i := 1; i < len(hops); i++ {
+		if hops[i].Step == hops[i-1].Step && hops[i-1].Location != "" {
+			n++
+		}
+	}
+	return n
+}
+
+func decodedLength(h record.Hop) int64 {
+	if h.Encoding != "" {
+		return h.Decoded
+	}
+	return h.Bytes
 }
 
 func httpVersion(proto string) (float64, bool) {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -224,3 +225,10 @@ func clientFiles(t testing.TB, a *authority) (cert, key string) {
 	}
 	return writePEM(t, "client.pem", "CERTIFICATE", c.Certificate[0]), writePEM(t, "client.key", "EC PRIVATE KEY", der)
 }
+
+// serverTLS is the configuration of a server that speaks one version.
+func serverTLS(c tls.Certificate, version uint16) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: version, MaxVersion: version}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

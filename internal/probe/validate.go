@@ -41,7 +41,7 @@ var ownLabels = map[string]bool{
 // with the key, gives the value and says what was expected; it holds no secret.
 // Validating twice changes nothing.
 func (c *Check) Validate() error {
-	parts := []func() error{c.validateIdentity, c.validateTimes, c.validateRequest, c.validateNetwork, c.validateExpect, c.validateLabels, c.Alert.Validate, c.validatePlaces, c.validateKind}
+	parts := []func() error{c.validateIdentity, c.validateTimes, c.validateRequest, c.validateNetwork, c.validateExpect, c.validateRole, c.validateLabels, c.Alert.Validate, c.validatePlaces, c.validateKind}
 	for _, part := range parts {
 		if err := part(); err != nil {
 			return err
@@ -182,6 +182,9 @@ func (c *Check) validateRequest() error {
 	if c.MaxBodyBytes < 0 || c.MaxBodyBytes > 1<<30 {
 		return fmt.Errorf("max_body_bytes: %d: want from 1 to 1073741824 (1 GiB)", c.MaxBodyBytes)
 	}
+	if err := c.validateBody(); err != nil {
+		return err
+	}
 	b := c.BasicAuth
 	switch {
 	case b.Username == "" && (b.Password != "" || b.PasswordFile != ""):
@@ -195,6 +198,25 @@ func (c *Check) validateRequest() error {
 	case c.header("Authorization") != "" && (b.Username != "" || c.BearerToken != "" || c.BearerFile != ""):
 		return errors.New("headers: Authorization is set beside basic_auth or bearer_token; keep one")
 	}
+	if err := c.validateProxy(); err != nil {
+		return err
+	}
+	return c.validateOAuth2()
+}
+
+// validateBody is about the bodies that go and come.
+func (c *Check) validateBody() error {
+	if c.Body != "" && c.BodyFile != "" {
+		return errors.New("body: is set beside body_file; keep one")
+	}
+	if len(c.Compression) > 0 && c.header("Accept-Encoding") != "" {
+		return errors.New("compression: is set beside the header Accept-Encoding; keep one")
+	}
+	for i, name := range c.Compression {
+		if !slices.Contains(encodings, name) || slices.Contains(c.Compression[:i], name) {
+			return fmt.Errorf("compression: %q: want a list of %s, each once", name, strings.Join(encodings, ", "))
+		}
+	}
 	return nil
 }
 
@@ -203,14 +225,17 @@ func (c *Check) validateNetwork() error {
 		c.IPVersion = "any"
 	}
 	if _, known := ipNetworks[c.IPVersion]; !known {
-		return fmt.Errorf("ip_version: %q: want any, 4, 6, prefer4 or prefer6", c.IPVersion)
+		return fmt.Errorf("ip_version: %q: want any, 4, 6, prefer4, prefer6 or both", c.IPVersion)
+	}
+	if c.IPVersion == "both" && c.Kind != "http" {
+		return fmt.Errorf("ip_version: %q: is for checks of the kind http; this one is of the kind %s", c.IPVersion, c.Kind)
 	}
 	u, err := url.Parse(c.URL)
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
-		if v := map[bool]string{true: "4", false: "6"}[a.Unmap().Is4()]; (c.IPVersion == "4" || c.IPVersion == "6") && c.IPVersion != v {
+		if v := map[bool]string{true: "4", false: "6"}[a.Unmap().Is4()]; (c.IPVersion == "4" || c.IPVersion == "6" || c.IPVersion == "both") && c.IPVersion != v {
 			return fmt.Errorf("ip_version: %q: the url has the IPv%s address %s; want %s, or a name in the url", c.IPVersion, v, a, v)
 		}
 	}
@@ -228,29 +253,45 @@ func (c *Check) validateNetwork() error {
 }
 
 func (c *Check) validateExpect() error {
+	if _, err := c.Expect.compile(); err != nil {
+		return err
+	}
+	if c.Method == http.MethodHead && c.Expect.wantsBody() {
+		return errors.New("expect.body_contains, body_regex, json, json_schema and min_bytes: a HEAD reply has no body; want method GET")
+	}
+	return nil
+}
+
+// httpOnly adds the settings that only replies over HTTP can be held to.
+func (c *Check) httpOnly(set map[string]bool) map[string]bool {
 	e := c.Expect
-	if err := e.Status.validate(); err != nil {
-		return fmt.Errorf("expect.status: %w", err)
-	}
-	if _, err := regexp.Compile(e.BodyRegex); err != nil {
-		return fmt.Errorf("expect.body_regex: %q: want a regular expression (RE2): %w", e.BodyRegex, err)
-	}
-	for _, name := range sortedKeys(e.Headers) {
-		if !token.MatchString(name) {
-			return fmt.Errorf("expect.headers: name %q: want letters, digits and dashes", name)
-		}
-		if _, err := regexp.Compile(e.Headers[name]); err != nil {
-			return fmt.Errorf("expect.headers: %s: %q: want a regular expression (RE2): %w", name, e.Headers[name], err)
-		}
-	}
-	if e.MaxSeconds < 0 || e.MaxSeconds != e.MaxSeconds {
-		return fmt.Errorf("expect.max_seconds: %g: want a number above 0", e.MaxSeconds)
-	}
-	if e.CertificateDays < 0 {
-		return fmt.Errorf("expect.certificate_days: %d: want a number of days above 0", e.CertificateDays)
-	}
-	if c.Method == http.MethodHead && (e.BodyContains != "" || e.BodyRegex != "") {
-		return errors.New("expect.body_contains and expect.body_regex: a HEAD reply has no body; want method GET")
+	set["body_file"] = c.BodyFile != ""
+	set["compression"] = len(c.Compression) > 0
+	set["proxy"] = c.Proxy != nil
+	set["oauth2"] = c.OAuth2 != nil
+	set["expect.json"] = len(e.JSON) > 0
+	set["expect.json_schema"] = e.JSONSchema != nil
+	set["expect.json_schema_file"] = e.JSONSchemaFile != ""
+	set["expect.cel"] = e.CEL != ""
+	set["expect.min_bytes"] = e.MinBytes != 0
+	set["expect.max_bytes"] = e.MaxBytes != 0
+	set["expect.phases"] = len(e.Phases) > 0
+	set["expect.protocol"] = e.Protocol != ""
+	set["expect.body_not_regex"] = e.BodyNotRegex != ""
+	set["expect.tls_version"] = e.TLSVersion != ""
+	return set
+}
+
+func (c *Check) validateRole() error {
+	switch {
+	case !slices.Contains([]string{"", "startup", "readiness", "liveness"}, c.Role):
+		return fmt.Errorf("role: %q: want startup, readiness or liveness", c.Role)
+	case c.StartupSeconds != 0 && c.Role != "startup":
+		return fmt.Errorf("startup_seconds: %d: is for checks with role: startup", c.StartupSeconds)
+	case c.StartupSeconds < 0:
+		return fmt.Errorf("startup_seconds: %d: want a number of seconds above 0", c.StartupSeconds)
+	case c.Role == "startup" && c.StartupSeconds == 0:
+		c.StartupSeconds = 300
 	}
 	return nil
 }

@@ -129,7 +129,11 @@ type Hop struct {
 	Phases  Phases  `json:"phases"`
 	Status  int     `json:"status,omitempty"` // 0: no status line came
 	Proto   string  `json:"proto,omitempty"`  // "HTTP/1.1"
-	Bytes   int64   `json:"bytes"`            // body bytes read
+	Bytes   int64   `json:"bytes"`            // body bytes read, as they came
+	// Encoding is the content encoding that was undone ("gzip"), "" when none;
+	// Decoded is the length of the body after it.
+	Encoding string `json:"encoding,omitempty"`
+	Decoded  int64  `json:"decoded_bytes,omitempty"`
 	// Location is the redirect's target, "" when the hop was the last.
 	Location string    `json:"location,omitempty"`
 	TLS      *TLSFacts `json:"tls,omitempty"`
@@ -162,6 +166,22 @@ type TLSFacts struct {
 	Issuer   string    `json:"issuer"`
 	Names    []string  `json:"names,omitempty"`
 	NotAfter time.Time `json:"not_after"` // the earliest of the presented chain
+	// OCSP is the state that the server stapled: "good", "revoked on ...",
+	// "unknown", "old" or "unreadable"; "" when it stapled none.
+	OCSP string `json:"ocsp,omitempty"`
+	// Chain are the certificates as presented, the server's own first, at most 10.
+	Chain []CertFacts `json:"chain,omitempty"`
+}
+
+// CertFacts are what is worth knowing of one certificate.
+type CertFacts struct {
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	Key       string    `json:"key"`            // "RSA 2048", "ECDSA P-256", "Ed25519"
+	Signature string    `json:"signature"`      // "SHA256-RSA"
+	Weak      string    `json:"weak,omitempty"` // what is unsafe about it
 }
 
 // CheckResult is one run of one check from one location.
