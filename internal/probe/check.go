@@ -177,6 +177,7 @@ func (c *Check) ResolvePaths(dir string) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+	c.Flow.resolvePaths(dir)
 }
 
 // Target is what is looked at as it may be shown: the URL without values of the
