@@ -244,19 +244,19 @@ func (c *Check) flowTarget() string {
 // flowRun is one run of a flow.
 type flowRun struct {
 	*run
-	plan  *flowPlan
-	jar   http.CookieJar
-	vars  flowVars
-	own   []*url.URL // hosts that get the check's credentials; nil before the first request
-	last  *url.URL   // where the last reply came from
-	round string     // "round 2, " within a loop over steps
+	plan *flowPlan
+	jar  http.CookieJar
+	vars flowVars
+	own  []*url.URL // hosts that get the check's credentials; nil before the first request
+	last *url.URL   // where the last reply came from
+	time string     // that the steps may take, for messages
 }
 
 // flow acts a flow out: step after step until one fails, then those that are
 // always done.
 func (r *run) flow() {
 	plan := r.parsed.(*flowPlan)
-	f := &flowRun{run: r, plan: plan}
+	f := &flowRun{run: r, plan: plan, time: short(r.limit)}
 	f.jar, _ = cookiejar.New(nil) // New only fails on options
 	defer f.scrub()
 	for _, s := range plan.all {
@@ -270,7 +270,9 @@ func (r *run) flow() {
 	whole := r.ctx
 	if plan.always {
 		var cancel context.CancelFunc
-		r.ctx, cancel = context.WithDeadline(whole, r.res.Start.Add(r.limit-r.limit/5))
+		most := r.limit - r.limit/5
+		f.time = fmt.Sprintf("%s of %s", short(most), f.time)
+		r.ctx, cancel = context.WithDeadline(whole, r.res.Start.Add(most))
 		defer cancel()
 	}
 	var bad *failure
@@ -280,7 +282,7 @@ func (r *run) flow() {
 			continue
 		}
 		if s.Always {
-			r.ctx = whole
+			r.ctx, f.time = whole, short(r.deadline())
 		}
 		rep, fail := f.step(s)
 		if bad != nil && fail != nil && fail.reason == "variable" {
@@ -341,12 +343,12 @@ func (f *flowRun) step(s *flowStep) (rep *reply, fail *failure) {
 		}
 	}()
 	if f.ctx.Err() != nil {
-		return nil, &failure{"assertion", "slow", fmt.Sprintf("the time of the flow (%s) was over before this step began", short(f.deadline()))}
+		return nil, &failure{"assertion", "slow", fmt.Sprintf("the time of the flow (%s) was over before this step began", f.time)}
 	}
 	switch {
 	case s.Wait > 0:
 		if !f.pause(s.Wait) {
-			return nil, &failure{"assertion", "slow", fmt.Sprintf("the time of the flow (%s) was over during this wait", short(f.deadline()))}
+			return nil, &failure{"assertion", "slow", fmt.Sprintf("the time of the flow (%s) was over during this wait", f.time)}
 		}
 		return nil, nil
 	case s.Loop == nil:
@@ -375,27 +377,36 @@ func (f *flowRun) pause(d time.Duration) bool {
 // poll repeats a request until its reply is as wanted. A reply that is not, and
 // a request that fails, are tried again.
 func (f *flowRun) poll(s *flowStep) (*reply, *failure) {
+	var judged *failure // the last reply that was not as wanted
+	var judgedReply *reply
 	for n := 1; ; n++ {
 		start := time.Now()
 		rep, fail := f.send(s)
-		if fail == nil && !s.expect.empty {
-			if fail = f.held(s.expect, rep, start); fail != nil {
-				return rep, fail
+		switch {
+		case fail == nil:
+			if !s.expect.empty {
+				if fail = f.held(s.expect, rep, start); fail != nil {
+					return rep, fail
+				}
 			}
-		}
-		if fail == nil {
 			if fail = f.held(s.until, rep, start); fail == nil {
 				return rep, f.extract(s, rep)
 			}
+			judged, judgedReply = fail, rep
+		case judged != nil && f.ctx.Err() != nil && fail.reason != "own_fault":
+			fail, rep = judged, judgedReply // the last one was only cut off
 		}
 		switch {
-		case fail.reason == "own_fault", fail.reason == "variable", len(f.res.Hops) >= f.Flow.MaxRequests:
+		case fail.reason == "own_fault", fail.reason == "variable":
 			return rep, fail
 		case n == s.Loop.Times:
 			fail.message = fmt.Sprintf("not as wanted after %s: %s", times(n), fail.message)
 			return rep, fail
+		case len(f.res.Hops) >= f.Flow.MaxRequests:
+			fail.message = fmt.Sprintf("not as wanted after %s, and flow.max_requests (%d) allows no more: %s", times(n), f.Flow.MaxRequests, fail.message)
+			return rep, fail
 		case !f.pause(s.Loop.Every):
-			fail.message = fmt.Sprintf("not as wanted after %s, and the time of the flow (%s) was over: %s", times(n), short(f.deadline()), fail.message)
+			fail.message = fmt.Sprintf("not as wanted after %s, and the time of the flow (%s) was over: %s", times(n), f.time, fail.message)
 			return rep, fail
 		}
 	}
@@ -431,7 +442,7 @@ func (f *flowRun) loop(s *flowStep) (rep *reply, fail *failure) {
 	}
 	for n := range rounds {
 		if n > 0 && !f.pause(s.Loop.Every) {
-			return rep, &failure{"assertion", "slow", fmt.Sprintf("the time of the flow (%s) was over after %d of %d rounds", short(f.deadline()), n, rounds)}
+			return rep, &failure{"assertion", "slow", fmt.Sprintf("the time of the flow (%s) was over after %d of %d rounds", f.time, n, rounds)}
 		}
 		if list != nil {
 			f.vars[s.Loop.As] = &flowValue{v: list[n], secret: from.secret, replied: from.replied}
@@ -494,6 +505,12 @@ func (f *flowRun) send(s *flowStep) (*reply, *failure) {
 	rep, fail := f.transact(q, f.jar)
 	if rep != nil && rep.head != nil && rep.head.Request != nil {
 		f.last = rep.head.Request.URL
+	}
+	if fail != nil && f.ctx.Err() != nil {
+		if fail.reason == "connect_timeout" {
+			fail.message = "the connection was not made in the time that was left"
+		}
+		fail.message += fmt.Sprintf("; the time of the flow (%s) was over", f.time)
 	}
 	return rep, fail
 }

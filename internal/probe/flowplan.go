@@ -55,6 +55,7 @@ type planner struct {
 	known  map[string]bool   // variables that may be used here
 	later  map[string]string // extracted, by the label of the first step that does
 	labels map[string]string // of steps, with their keys
+	uses   int               // places for variables in this step
 }
 
 // newFlowPlan checks a whole flow. The error begins with the key.
@@ -180,6 +181,12 @@ func (b *planner) text(key, s string) (template, error) {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	for _, p := range t {
+		if p.name != "" {
+			b.uses++
+		}
+		if b.uses > maxPlaces {
+			return nil, fmt.Errorf("%s: the step has more than %d places for variables; want at most that", key, maxPlaces)
+		}
 		if p.name == "" || b.known[p.name] {
 			continue
 		}
@@ -226,6 +233,7 @@ func (b *planner) step(key string, s *flowStep, nested bool) error {
 		return fmt.Errorf("%s.always: is for the steps of the flow, not for those of a loop", key)
 	}
 	b.labels[s.label] = key
+	b.uses = 0
 	kinds := 0
 	for _, has := range []bool{s.Request != nil, s.Wait != 0, len(s.Steps) > 0} {
 		if has {

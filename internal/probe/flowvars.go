@@ -27,6 +27,7 @@ const (
 	maxHeader = 16 << 10
 	maxSent   = 1 << 20 // of a body with its variables
 	maxPath   = 1000    // of a JSONPath
+	maxPlaces = 1000    // places for variables in one step
 )
 
 // template is a text with variables in it. ${name} stands for the value of a
