@@ -219,6 +219,7 @@ func (c *Check) ResolvePaths(dir string) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+	c.Flow.resolvePaths(dir)
 }
 
 // files are the paths of the files that a run may read.

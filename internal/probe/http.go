@@ -80,7 +80,7 @@ func (p *prepared) run(ctx context.Context, location string) (res record.CheckRe
 
 // walk is the run of an HTTP check: its request, the redirects, the judgement.
 func (r *run) walk() {
-	q := request{url: r.url, method: r.Method, body: r.material.body, headers: r.Headers, trusted: true}
+	q := request{url: r.url, method: r.Method, body: r.material.body, headers: r.Headers, trusted: true, vouched: true}
 	if r.IPVersion == "both" {
 		r.walkBoth(q)
 		return
@@ -166,7 +166,9 @@ func (r *run) transact(at request, jar http.CookieJar) (*reply, *failure) {
 // chase is transact without the token.
 func (r *run) chase(at request, jar http.CookieJar) (*reply, *failure) {
 	first := len(r.res.Hops)
-	origin := at.url
+	if at.scope == nil {
+		at.scope = &scope{own: []*url.URL{at.url}, origin: at.url}
+	}
 	visited := make(map[string]bool, 1)
 	for {
 		address := at.url.String()
@@ -192,7 +194,7 @@ func (r *run) chase(at request, jar http.CookieJar) (*reply, *failure) {
 		if to != "" {
 			hop.Location = shorten(r.hidden.clean(to), 2048)
 		}
-		if to == "" || !r.follow() {
+		if to == "" || !r.follow() || at.stay {
 			return rep, nil
 		}
 		next, err := at.url.Parse(to)
@@ -210,7 +212,10 @@ func (r *run) chase(at request, jar http.CookieJar) (*reply, *failure) {
 			jar, _ = cookiejar.New(nil) // New only fails on options
 			jar.SetCookies(at.url, rep.head.Cookies())
 		}
-		at = at.redirected(rep.head.StatusCode, next, origin)
+		at = at.redirected(rep.head.StatusCode, next)
+		if at.secretBody && at.body != "" && !at.vouched {
+			return rep, &failure{"redirect", "bad_redirect", fmt.Sprintf("the reply %d would have the body of the request, which holds a secret, sent to another host: %s", rep.head.StatusCode, hop.Location)}
+		}
 		at.cookies = jar.Cookies(next)
 	}
 }
@@ -233,14 +238,22 @@ type request struct {
 	step    string // of a flow
 	hadBody bool   // before a redirect
 	trusted bool   // goes to the check's own host: credentials may be sent
+	vouched bool   // goes where its own telling headers may be sent
 	cookies []*http.Cookie
 	auth    string // the Authorization header, in place of the check's
 	proxied bool   // the request itself goes to an HTTP proxy
+
+	scope      *scope          // says so after a redirect; nil: the first host alone
+	private    map[string]bool // headers that are telling whatever their name
+	secretBody bool
+	stay       bool // follow no redirect
 }
 
-// redirected is the request after a redirect of a check that began at origin.
-func (q request) redirected(code int, to, origin *url.URL) request {
-	n := request{url: to, method: q.method, body: q.body, headers: q.headers, step: q.step, hadBody: q.hadBody || q.body != "", trusted: sameHost(to, origin)}
+// redirected is the request after a redirect.
+func (q request) redirected(code int, to *url.URL) request {
+	n := q
+	n.url, n.hadBody, n.cookies, n.auth, n.proxied = to, q.hadBody || q.body != "", nil, "", false
+	n.trusted, n.vouched = q.scope.owns(to), q.scope.vouches(to)
 	switch code {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
 		n.body = ""
@@ -598,7 +611,7 @@ func (r *run) build(q request) *http.Request {
 	h["Traceparent"] = []string{"00-" + r.res.TraceID + "-" + randomHex(8) + "-01"} // W3C Trace Context
 	for name, v := range q.headers {
 		switch {
-		case !q.trusted && (strings.EqualFold(name, "Host") || sensitive(name)):
+		case !q.vouched && (strings.EqualFold(name, "Host") || sensitive(name) || q.private[name]):
 		case q.hadBody && q.body == "" && strings.HasPrefix(http.CanonicalHeaderKey(name), "Content-"):
 		case strings.EqualFold(name, "Host"):
 			req.Host = v
@@ -609,7 +622,7 @@ func (r *run) build(q request) *http.Request {
 	switch {
 	case q.auth != "":
 		h.Set("Authorization", q.auth)
-	case q.trusted:
+	case q.trusted && (q.step == "" || h.Get("Authorization") == ""):
 		switch u := q.url.User; {
 		case r.token != "":
 			h.Set("Authorization", "Bearer "+r.token)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/vedette-sre/vedette/internal/record"
 )
@@ -19,6 +20,8 @@ type kind struct {
 	example string // of a URL, for messages
 	port    int    // default; portNeeded: the URL must name one; 0: it needs none
 	http    bool   // built on HTTP: method, headers, body and the like are allowed
+	// interval and timeout are the defaults; 0: 30s and 10s.
+	interval, timeout time.Duration
 	// section returns whether the check has the kind's own section.
 	section func(c *Check) bool
 	// validate fills in the defaults of the kind's own section and refuses what

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -129,14 +130,15 @@ func (c *Check) validateURL() error {
 }
 
 func (c *Check) validateTimes() error {
+	k := kinds()[c.Kind]
 	if c.Interval == 0 {
-		c.Interval = 30 * time.Second
+		c.Interval = cmp.Or(k.interval, 30*time.Second)
 	}
 	if c.Interval < time.Second {
 		return fmt.Errorf("interval: %s: want 1s or more", c.Interval)
 	}
 	if c.Timeout == 0 {
-		c.Timeout = min(10*time.Second, c.Interval)
+		c.Timeout = min(cmp.Or(k.timeout, 10*time.Second), c.Interval)
 	}
 	if c.Timeout < time.Millisecond || c.Timeout > c.Interval {
 		return fmt.Errorf("timeout: %s: want from 1ms to the interval, %s", c.Timeout, c.Interval)
