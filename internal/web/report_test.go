@@ -340,3 +340,71 @@ func TestServeUptime(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// TestReportFromTheStore reckons with the real history and days instead of the
+// ones in memory.
+func TestReportFromTheStore(t *testing.T) {
+	ctx := context.Background()
+	db, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	days, err := state.NewDays(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, err := state.NewRuns(db, state.RunsConfig{Days: days})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hist, err := state.NewHistory(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A day with a run every ten minutes; it fails from 06:00 to 07:30.
+	var batch []record.CheckResult
+	down, up := november.Add(6*time.Hour), november.Add(7*time.Hour+30*time.Minute)
+	for at := november; at.Before(november.Add(24 * time.Hour)); at = at.Add(10 * time.Minute) {
+		ok := at.Before(down) || !at.Before(up)
+		batch = append(batch, record.CheckResult{Check: "a", Location: "hub", Start: at, Success: ok, Duration: 200 * time.Millisecond})
+	}
+	if err := runs.AddDurably(ctx, batch); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []record.Change{
+		{Check: "a", At: november, From: record.StateUnknown, To: record.StateUp}, {Check: "a", At: down, From: record.StateUp, To: record.StateDown, Stage: "connect"},
+		{Check: "a", At: up, From: record.StateDown, To: record.StateUp},
+	} {
+		if err := hist.Add(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := hist.Acknowledge(ctx, "a", down.Add(5*time.Minute), "ann"); err != nil {
+		t.Fatal(err)
+	}
+	now := november.Add(24 * time.Hour)
+	src := web.ReportSource{Spans: hist.Spans, Days: days.List, Now: func() time.Time { return now }}
+	rep, err := web.Report(ctx, src, []web.UptimeCheck{{ID: "a", Interval: 10 * time.Minute}}, november)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := rep.Checks[0]
+	near(t, "uptime", c.Uptime, 1-1.5/24)
+	near(t, "mtta", c.MTTA, 300)
+	near(t, "mttr", c.MTTR, 5400)
+	if c.Runs != 144 || c.Failed != 9 || c.Incidents != 1 || c.UnknownSeconds != 0 || *c.P95 < 0.19 || *c.P95 > 0.21 {
+		t.Errorf("got %+v, p95 %v", c, *c.P95)
+	}
+
+	page, err := web.NewStatusPage(web.StatusPageConfig{Groups: []web.StatusGroupConfig{{Name: "G", Checks: []string{"a"}}}}, web.StatusSource{
+		Checks: func(context.Context) ([]web.StatusCheck, error) {
+			return []web.StatusCheck{{ID: "a", Name: "Shop", Interval: 10 * time.Minute, State: record.StateUp, Since: up}}, nil
+		},
+		Spans: hist.Spans, Days: days.List,
+	}, web.StatusOptions{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantIn(t, "page", get(page, "/").Body.String(), "All systems work", "1 November 2026: down for 1 h 30 min, up 93.75 %", "Shop was down", "06:00 to 07:30 UTC (1 h 30 min) · No connection")
+}

@@ -85,7 +85,7 @@ func nameFor(s string) string {
 
 // body is what a feed says of an entry.
 func (e statusEntry) body() string {
-	lines := []string{strings.ToUpper(e.When[:1]) + e.When[1:] + "."}
+	lines := []string{e.When + "."}
 	if e.Text != "" {
 		lines = append(lines, e.Text+".")
 	}

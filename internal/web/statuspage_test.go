@@ -206,7 +206,7 @@ func TestStatusPageTells(t *testing.T) {
 		t.Fatalf("got %d %s", rec.Code, body)
 	}
 	wantIn(t, "page", body, "<p>Shop checkout is down since 11:02 UTC</p>", "Shop &amp; Co", "How the shop &lt;stands&gt;", "Orders was down",
-		"18 November 2026, 10:00 to 11:00 UTC (1 h) · No connection", "since 11:02 UTC · No secure connection", "We are &lt;b&gt;on&lt;/b&gt; it &amp; know why.", "A disk was full.",
+		"18 November 2026, 10:00 to 11:00 UTC (1 h) · No connection", "Since 11:02 UTC · No secure connection", "We are &lt;b&gt;on&lt;/b&gt; it &amp; know why.", "A disk was full.",
 		"Maintenance of Mail", "21 November 2026, 22:00 UTC to 22 November 2026, 00:00 UTC", "A new mail server.", "Closed on Sunday.",
 		`title="18 November 2026: down for 1 h, up 95.83 %"`, `title="19 November 2026: no downtime"`, `title="1 September 2026: no data"`, "99.93 % up", "100 % up",
 		`href="shop/feed.atom"`, "As of 20 November 2026, 12:00 UTC")

@@ -477,7 +477,7 @@ func (p *StatusPage) moment(t, now time.Time) string {
 // stretch writes a time from start to end; end may be open.
 func (p *StatusPage) stretch(start, end, now time.Time) string {
 	if end.IsZero() {
-		return "since " + p.moment(start, now)
+		return "Since " + p.moment(start, now)
 	}
 	from, to := p.moment(start, time.Time{}), p.moment(end, time.Time{})
 	if a, b := start.In(p.zone), end.In(p.zone); a.Format(time.DateOnly) == b.Format(time.DateOnly) {
