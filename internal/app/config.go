@@ -2,6 +2,7 @@ package app
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -68,7 +69,9 @@ type TenantConfig struct {
 	Locations []fleet.Location `yaml:"locations"`
 	// Maintenance windows: what fails in them is expected.
 	Maintenance []judge.Window `yaml:"maintenance"`
-	Retention   Retention      `yaml:"retention"`
+	// StatusPages are public pages that tell how chosen checks stand.
+	StatusPages []web.StatusPageConfig `yaml:"status_pages"`
+	Retention   Retention              `yaml:"retention"`
 	// OutOfOrder is how late a sample may come; default 30m, 0s for not at all.
 	OutOfOrder *model.Duration `yaml:"out_of_order"`
 	Limits     TenantLimits    `yaml:"limits"`
@@ -193,6 +196,22 @@ func (c *Config) validate() error {
 		return err
 	}
 	slices.Sort(names)
+	paths := map[string]string{}
+	for _, name := range names {
+		t, p := c.Tenants[name], "$.tenants."+name
+		if name == string(record.DefaultTenant) {
+			t, p = &c.TenantConfig, "$"
+		}
+		if t == nil {
+			continue
+		}
+		for i, page := range t.StatusPages {
+			if other, dup := paths[page.Path]; dup {
+				return at(fmt.Sprintf("%s.status_pages[%d].path", p, i), "%q is the path of a page of the tenant %s as well; want paths that differ", page.Path, other)
+			}
+			paths[page.Path] = name
+		}
+	}
 	for _, name := range names {
 		t := c.Tenants[name]
 		if err := record.Tenant(name).Validate(); err != nil {
@@ -248,6 +267,9 @@ func (t *TenantConfig) validate(path string) error {
 	if err := t.validatePlaces(path); err != nil {
 		return err
 	}
+	if err := web.ValidateStatusPages(t.StatusPages); err != nil {
+		return statusPageError(path, err)
+	}
 	t.written = slices.Clone(t.Checks)
 	ids := map[string]int{}
 	for i := range t.Checks {
@@ -268,6 +290,15 @@ func (t *TenantConfig) validate(path string) error {
 		return &fieldError{fmt.Sprintf("%s.checks[%d]", path, ids[id]), err}
 	}
 	return nil
+}
+
+// statusPageError finds the page that an error names as "[2].key: ...".
+func statusPageError(path string, err error) error {
+	index, rest, ok := strings.Cut(err.Error(), "].")
+	if !ok {
+		return &fieldError{path + ".status_pages", err}
+	}
+	return &fieldError{path + ".status_pages" + index + "]", errors.New(rest)}
 }
 
 // validatePlaces checks locations and maintenance windows.

@@ -29,6 +29,7 @@ type Server struct {
 	started time.Time
 
 	house   *house
+	status  *statusPages
 	web     *web.Server
 	auth    *web.Auth
 	addr    string
@@ -117,14 +118,20 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 	h := &lateHouse{}
 	s.web = web.New(web.Options{
 		Tenants: h, Auth: s.auth, Limits: c.HTTP, Version: s.version, Process: reg,
-		Reload: s.Reload, Config: s.configState, Listeners: s.listeners, Backup: s.backup,
+		StatusPages: func() []*web.StatusPage { return s.status.all() },
+		Reload:      s.Reload, Config: s.configState, Listeners: s.listeners, Backup: s.backup,
 		Started: s.started, ExternalHost: u.Hostname(), Log: log.With("station", "web"),
 	})
 	env.live = s.web.Live()
 	s.house = newHouse(env, p)
 	h.house = s.house
+	s.status = newStatusPages(s.house, log.With("station", "web"))
 	s.accepted(p)
 	if err := s.house.openWorking(ctx); err != nil {
+		ln.Close()
+		return nil, errors.Join(err, s.house.close())
+	}
+	if err := s.status.apply(p); err != nil {
 		ln.Close()
 		return nil, errors.Join(err, s.house.close())
 	}
@@ -221,6 +228,7 @@ func (s *Server) Wait(ctx context.Context) error {
 		s.http.Close() // slow clients are cut after ten seconds
 	}
 	wg.Wait()
+	s.status.close()
 	return errors.Join(err, s.house.close(), s.lock.Close())
 }
 
@@ -278,6 +286,9 @@ func (s *Server) reload(ctx context.Context) error {
 	if err := s.house.apply(context.WithoutCancel(ctx), p); err != nil {
 		return err
 	}
+	if err := s.status.apply(p); err != nil {
+		return err
+	}
 	if err := s.auth.Apply(p.conf.Auth); err != nil {
 		return err
 	}
@@ -288,7 +299,7 @@ func (s *Server) reload(ctx context.Context) error {
 }
 
 func (s *Server) listeners() []web.Listener {
-	return []web.Listener{{Name: "http", Address: s.addr, State: "listening"}}
+	return append([]web.Listener{{Name: "http", Address: s.addr, State: "listening"}}, s.status.views()...)
 }
 
 // certificate reads the TLS files again when they change.

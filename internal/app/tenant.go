@@ -197,7 +197,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
-		Book: t.book, Verdicts: t.checks, Hub: t.hub, History: t.history, Days: t.days, Objects: objects,
+		Book: t.book, Verdicts: t.checks, Hub: t.hub, History: t.history, Days: t.days, Objects: objects, Report: t.report(),
 		MaxConcurrentWrites: cmp.Or(plan.conf.Limits.MaxConcurrentWrites, ingest.DefaultConcurrentWrites),
 		Watches:             plan.watch, Dir: t.dir,
 	}

@@ -81,8 +81,10 @@ type Options struct {
 	// Listeners tells what listens where.
 	Listeners func() []Listener
 	// Backup writes a tenant's backup archive to w.
-	Backup  func(ctx context.Context, t record.Tenant, w http.ResponseWriter) error
-	Started time.Time
+	Backup func(ctx context.Context, t record.Tenant, w http.ResponseWriter) error
+	// StatusPages lists the public pages in force.
+	StatusPages func() []*StatusPage
+	Started     time.Time
 	// ExternalHost is the host name under which people reach the server.
 	ExternalHost string
 	Log          *slog.Logger
@@ -352,6 +354,13 @@ func (s *Server) routes() *http.ServeMux {
 	t("GET /api/v1/markers", record.Read, s.markers)
 	t("POST /api/v1/markers", record.Write, s.createMarker)
 	t("DELETE /api/v1/markers/{id}", record.Write, s.deleteMarker)
+	t("GET /api/v1/reports/uptime", record.Read, s.uptime)
+	t("GET /api/v1/notes", record.Read, s.notes)
+	t("POST /api/v1/notes", record.Write, s.createNote)
+	t("DELETE /api/v1/notes/{id}", record.Write, s.deleteNote)
+	status := StatusHandler(s.o.StatusPages)
+	plain("GET /status", status.ServeHTTP)
+	plain("GET /status/", status.ServeHTTP)
 	// Agents of other places come with the token of their location.
 	s.agents(mux, "GET "+fleet.StreamPath, func(h *fleet.Hub) agentHandler { return h.Stream })
 	s.agents(mux, "POST "+fleet.ResultsPath, func(h *fleet.Hub) agentHandler { return h.Results })

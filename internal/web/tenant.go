@@ -53,6 +53,7 @@ type Tenant struct {
 	History   *state.History
 	Days      *state.Days
 	Objects   *state.Objects
+	Report    ReportSource
 	Registry  *prometheus.Registry
 	// Watches says that this tenant stores the metrics of the process and host.
 	Watches bool

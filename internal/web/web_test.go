@@ -318,6 +318,7 @@ func TestOutside(t *testing.T) {
 	open := map[string]bool{
 		"GET /-/healthy": true, "GET /-/ready": true, "GET /version": true, "GET /api/v1/session": true,
 		"POST /api/v1/login": true, "POST /api/v1/logout": true, "/-/": true, "/": true,
+		"GET /status": true, "GET /status/": true, // pages that were configured to be public
 		// The hub of the tenant knows agents by the token of their location.
 		"GET /api/v1/fleet/stream": true, "POST /api/v1/fleet/results": true,
 	}
@@ -374,7 +375,8 @@ func TestRoles(t *testing.T) {
 		"GET /api/v1/markers":                                        record.Read,
 		"POST /api/v1/markers":                                       record.Write,
 		"DELETE /api/v1/markers/{id}":                                record.Write,
-		"POST /-/reload":                                             record.Admin, "PUT /-/reload": record.Admin, "GET /debug/pprof/": record.Admin, "GET /debug/pprof/cmdline": record.Admin,
+		"GET /api/v1/reports/uptime":                                 record.Read, "GET /api/v1/notes": record.Read, "POST /api/v1/notes": record.Write, "DELETE /api/v1/notes/{id}": record.Write,
+		"POST /-/reload": record.Admin, "PUT /-/reload": record.Admin, "GET /debug/pprof/": record.Admin, "GET /debug/pprof/cmdline": record.Admin,
 		"GET /debug/pprof/profile": record.Admin, "GET /debug/pprof/symbol": record.Admin, "GET /debug/pprof/trace": record.Admin,
 	}
 	// Those that last, or that need real stations behind them: that they let in
@@ -383,6 +385,10 @@ func TestRoles(t *testing.T) {
 		"GET /api/v1/live": true, "GET /debug/pprof/profile": true, "GET /debug/pprof/trace": true, "GET /api/v1/now": true,
 		"GET /api/v1/checks": true, "GET /api/v1/checks/{id}/runs": true, "POST /api/v1/checks/{id}/run": true, "GET /api/v1/outbox": true,
 		"POST /api/v1/outbox/{id}/retry": true, "GET /api/v1/itself": true,
+		"GET /api/v1/reports/uptime":                                 true,
+		"GET /api/v1/notes":                                          true,
+		"POST /api/v1/notes":                                         true,
+		"DELETE /api/v1/notes/{id}":                                  true,
 		"POST /api/v1/checks":                                        true,
 		"POST /api/v1/checks/try":                                    true,
 		"GET /api/v1/checks/{id}":                                    true,
