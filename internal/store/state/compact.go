@@ -19,8 +19,12 @@ import (
 // same run (its URL, mostly) as a number. Failures stay JSON: they are rare, and
 // somebody may want to read them with a plain SQLite shell.
 //
-// The first byte tells the forms apart: '{' is JSON, compactVersion is this one.
-const compactVersion = 1
+// The first byte tells the forms apart: '{' is JSON, else it is the version of
+// this one. A field that record.CheckResult gains is written after the others of
+// its struct, under the next version, and read from that version on.
+//
+//	2: Hop.Encoding and Hop.Decoded, TLSFacts.OCSP and TLSFacts.Chain
+const compactVersion = 2
 
 const (
 	flagSuccess = 1 << iota
@@ -152,6 +156,8 @@ func (p *packer) hop(h record.Hop) {
 	p.text(h.Proto)
 	p.int(h.Bytes)
 	p.text(h.Location)
+	p.text(h.Encoding)
+	p.int(h.Decoded)
 	if h.TLS == nil {
 		p.b = append(p.b, 0)
 		return
@@ -162,14 +168,26 @@ func (p *packer) hop(h record.Hop) {
 	}
 	p.list(h.TLS.Names)
 	p.time(h.TLS.NotAfter)
+	p.text(h.TLS.OCSP)
+	p.uint(uint64(len(h.TLS.Chain)))
+	for _, c := range h.TLS.Chain {
+		p.text(c.Subject)
+		p.text(c.Issuer)
+		p.time(c.NotBefore)
+		p.time(c.NotAfter)
+		p.text(c.Key)
+		p.text(c.Signature)
+		p.text(c.Weak)
+	}
 }
 
 // unpacker reads what packer wrote. The first error stays, and everything read
 // after it is empty.
 type unpacker struct {
-	b     []byte
-	texts []string
-	err   error
+	b       []byte
+	version byte
+	texts   []string
+	err     error
 }
 
 var errCut = errors.New("a stored run is cut or damaged")
@@ -265,8 +283,8 @@ func (u *unpacker) time() time.Time {
 
 func (u *unpacker) run() record.CheckResult {
 	var r record.CheckResult
-	if v := u.byte(); v != compactVersion {
-		u.err = fmt.Errorf("a stored run has the form %d, this version knows %d", v, compactVersion)
+	if u.version = u.byte(); u.version < 1 || u.version > compactVersion {
+		u.err = fmt.Errorf("a stored run has the form %d, this version knows 1 to %d", u.version, compactVersion)
 		return r
 	}
 	flags := u.byte()
@@ -321,8 +339,17 @@ func (u *unpacker) hop() record.Hop {
 		h.Phases[i] = record.PhaseTime{State: s, Duration: time.Duration(u.int())}
 	}
 	h.Status, h.Proto, h.Bytes, h.Location = int(u.int()), u.text(), u.int(), u.text()
+	if u.version >= 2 {
+		h.Encoding, h.Decoded = u.text(), u.int()
+	}
 	if u.byte() == 1 {
 		h.TLS = &record.TLSFacts{Version: u.text(), Cipher: u.text(), ALPN: u.text(), Subject: u.text(), Issuer: u.text(), Names: u.list(), NotAfter: u.time()}
+		if u.version >= 2 {
+			h.TLS.OCSP = u.text()
+			for range u.count() {
+				h.TLS.Chain = append(h.TLS.Chain, record.CertFacts{Subject: u.text(), Issuer: u.text(), NotBefore: u.time(), NotAfter: u.time(), Key: u.text(), Signature: u.text(), Weak: u.text()})
+			}
+		}
 	}
 	return h
 }

@@ -25,6 +25,9 @@ type RunsConfig struct {
 	// MaxScreenshotBytes bounds all screenshots together; zero means 512 MiB. The
 	// oldest go first, their runs stay.
 	MaxScreenshotBytes int64
+	// MaxPending is how many runs may wait for a disk that takes none; zero means
+	// 100,000. The oldest of more are dropped.
+	MaxPending int
 	// Days counts the runs, if it is not nil. Runs has it written and pruned.
 	Days *Days
 }
@@ -49,8 +52,7 @@ const (
 )
 
 const (
-	maxPending   = 100_000 // runs that wait for the disk
-	thinChunk    = 2000    // rows deleted in one transaction: about 50 ms in which no run is written
+	thinChunk    = 2000 // rows deleted in one transaction: about 50 ms in which no run is written
 	flushDays    = time.Minute
 	pruneEvery   = time.Minute
 	hourNanos    = int64(time.Hour)
@@ -93,6 +95,9 @@ func NewRuns(db *sql.DB, cfg RunsConfig) (*Runs, error) {
 	}
 	if cfg.MaxScreenshotBytes == 0 {
 		cfg.MaxScreenshotBytes = 512 << 20
+	}
+	if cfg.MaxPending == 0 {
+		cfg.MaxPending = 100_000
 	}
 	r := &Runs{db: db, cfg: cfg, hourly: map[Place]int64{}}
 	if err := r.createTable(); err != nil {
@@ -238,7 +243,7 @@ func (r *Runs) Flush(ctx context.Context) error {
 	if err != nil {
 		r.mu.Lock()
 		r.pending = append(batch, r.pending...)
-		if n := len(r.pending) - maxPending; n > 0 {
+		if n := len(r.pending) - r.cfg.MaxPending; n > 0 {
 			r.pending = append(r.pending[:0:0], r.pending[n:]...)
 			r.counts.Dropped += int64(n)
 		}
