@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/record"
 	"github.com/vedette-sre/vedette/internal/store/state"
 	"github.com/vedette-sre/vedette/internal/web"
@@ -146,107 +145,35 @@ func (s *statusPages) views() (out []web.Listener) {
 	return out
 }
 
-// source is where the pages of a tenant come from.
+// source is where the pages of a tenant come from. The tenant is opened when it
+// is not.
 func (s *statusPages) source(name record.Tenant) web.StatusSource {
-	use := func(ctx context.Context, f func(*web.Tenant) error) error {
-		t, release, err := s.house.Use(ctx, name)
-		if err != nil {
-			return err
-		}
-		defer release()
-		return f(t)
-	}
 	return web.StatusSource{
-		Checks: func(ctx context.Context) (out []web.StatusCheck, err error) {
-			err = use(ctx, func(t *web.Tenant) error {
-				silent := map[string]bool{}
-				for _, l := range t.Hub.Locations() {
-					silent[l.Name] = l.State != "up"
-				}
-				now := time.Now()
-				for _, c := range t.Book.Checks() {
-					v, _ := t.Verdicts.Verdict(c.ID)
-					sc := web.StatusCheck{ID: c.ID, Name: c.Name, Labels: c.Labels, Interval: c.Interval, State: v.State, Since: v.Since}
-					for _, l := range t.Book.Places(c.ID) {
-						st := "unknown"
-						if l == fleet.HubLocation || !silent[l] {
-							st = t.Board.Get(ctx, state.Place{Check: c.ID, Location: l}, now).State
-						}
-						sc.Places = append(sc.Places, web.StatusPlace{Name: l, State: st})
-					}
-					out = append(out, sc)
-				}
-				return nil
-			})
-			return out, err
+		Checks: func(ctx context.Context) ([]web.StatusCheck, error) {
+			return with(ctx, s.house, name, func(src web.StatusSource) ([]web.StatusCheck, error) { return src.Checks(ctx) })
 		},
-		Spans: func(ctx context.Context, checks []string, from, to time.Time) (m map[string]state.Span, err error) {
-			err = use(ctx, func(t *web.Tenant) error { m, err = t.History.Spans(ctx, checks, from, to); return err })
-			return m, err
+		Spans: func(ctx context.Context, checks []string, from, to time.Time) (map[string]state.Span, error) {
+			return with(ctx, s.house, name, func(src web.StatusSource) (map[string]state.Span, error) { return src.Spans(ctx, checks, from, to) })
 		},
-		Days: func(ctx context.Context, checks []string, from, to time.Time) (m map[string][]state.Day, err error) {
-			err = use(ctx, func(t *web.Tenant) error { m, err = t.Days.List(ctx, checks, from, to); return err })
-			return m, err
+		Days: func(ctx context.Context, checks []string, from, to time.Time) (map[string][]state.Day, error) {
+			return with(ctx, s.house, name, func(src web.StatusSource) (map[string][]state.Day, error) { return src.Days(ctx, checks, from, to) })
 		},
-		Windows: func(ctx context.Context, from, to time.Time) (out []web.MaintenanceTime, err error) {
-			err = use(ctx, func(t *web.Tenant) error { out = occurrences(t.Book, from, to); return nil })
-			return out, err
+		Windows: func(ctx context.Context, from, to time.Time) ([]web.MaintenanceTime, error) {
+			return with(ctx, s.house, name, func(src web.StatusSource) ([]web.MaintenanceTime, error) { return src.Windows(ctx, from, to) })
 		},
-		Notes: func(ctx context.Context) (out []web.StatusNote, err error) {
-			err = use(ctx, func(t *web.Tenant) error {
-				os, err := t.Objects.List(ctx, state.KindNote)
-				for _, o := range os {
-					if n, err := web.ParseStatusNote(o.ID, []byte(o.Body)); err == nil {
-						out = append(out, n)
-					}
-				}
-				return err
-			})
-			return out, err
+		Notes: func(ctx context.Context) ([]web.StatusNote, error) {
+			return with(ctx, s.house, name, func(src web.StatusSource) ([]web.StatusNote, error) { return src.Notes(ctx) })
 		},
 	}
 }
 
-// maxOccurrences bounds how many times of one recurring window are looked at.
-const maxOccurrences = 2000
-
-// occurrences lists the maintenance times that touch a span.
-func occurrences(b web.CheckBook, from, to time.Time) (out []web.MaintenanceTime) {
-	for _, w := range b.Windows() {
-		var ids []string
-		for _, c := range b.Checks() {
-			if w.Covers(c.ID, c.Labels) {
-				ids = append(ids, c.ID)
-			}
-		}
-		at := from
-		for range maxOccurrences {
-			start, end, _, ok := w.At(at)
-			if !ok || !start.Before(to) {
-				break
-			}
-			out = append(out, web.MaintenanceTime{ID: w.ID, Checks: ids, Start: start, End: end, Excluded: w.Excluded()})
-			if at = end; w.Cron == "" {
-				break
-			}
-		}
+// with asks a tenant's own source while the tenant is open.
+func with[T any](ctx context.Context, h *house, name record.Tenant, ask func(web.StatusSource) (T, error)) (T, error) {
+	t, release, err := h.Use(ctx, name)
+	if err != nil {
+		var none T
+		return none, err
 	}
-	return out
-}
-
-// report is where the uptime report of a tenant comes from.
-func (t *tenant) report() web.ReportSource {
-	return web.ReportSource{
-		Checks: func(context.Context) ([]web.UptimeCheck, error) {
-			var out []web.UptimeCheck
-			for _, c := range t.book.Checks() {
-				out = append(out, web.UptimeCheck{ID: c.ID, Name: c.Name, Labels: c.Labels, Interval: c.Interval})
-			}
-			return out, nil
-		},
-		Spans: t.history.Spans, Days: t.days.List,
-		Windows: func(_ context.Context, from, to time.Time) ([]web.MaintenanceTime, error) {
-			return occurrences(t.book, from, to), nil
-		},
-	}
+	defer release()
+	return ask(t.StatusSource())
 }

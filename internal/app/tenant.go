@@ -197,7 +197,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
-		Book: t.book, Verdicts: t.checks, Hub: t.hub, History: t.history, Days: t.days, Objects: objects, Report: t.report(),
+		Book: t.book, Verdicts: t.checks, Hub: t.hub, History: t.history, Days: t.days, Objects: objects,
 		MaxConcurrentWrites: cmp.Or(plan.conf.Limits.MaxConcurrentWrites, ingest.DefaultConcurrentWrites),
 		Watches:             plan.watch, Dir: t.dir,
 	}
@@ -229,6 +229,20 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 	run("runs", func(ctx context.Context) error {
 		t.runs.Run(ctx, func(err error) { t.log.Error("check runs wait in memory", "err", err) })
 		return nil
+	})
+	run("history", func(ctx context.Context) error {
+		tick := time.NewTicker(time.Hour)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case now := <-tick.C:
+				if err := t.history.Prune(ctx, now); err != nil && ctx.Err() == nil {
+					t.log.Error("old changes of checks stay", "err", err)
+				}
+			}
+		}
 	})
 	instance := env.url.Host
 	collect := func(g prometheus.Gatherer, job string) {

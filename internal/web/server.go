@@ -254,8 +254,8 @@ func (s *Server) crossSite(r *http.Request) error {
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
 		return record.Errorf(record.Forbidden, "a page of another site may not send %s requests here", r.Method)
 	}
-	if s.o.Auth.enabled() {
-		return nil
+	if s.o.Auth.enabled() || r.URL.Path == "/status" || strings.HasPrefix(r.URL.Path, "/status/") {
+		return nil // a status page is public
 	}
 	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -354,7 +354,7 @@ func (s *Server) routes() *http.ServeMux {
 	t("GET /api/v1/markers", record.Read, s.markers)
 	t("POST /api/v1/markers", record.Write, s.createMarker)
 	t("DELETE /api/v1/markers/{id}", record.Write, s.deleteMarker)
-	t("GET /api/v1/reports/uptime", record.Read, s.uptime)
+	t("GET /api/v1/reports/uptime", record.Read, s.uptimeReport)
 	t("GET /api/v1/notes", record.Read, s.notes)
 	t("POST /api/v1/notes", record.Write, s.createNote)
 	t("DELETE /api/v1/notes/{id}", record.Write, s.deleteNote)

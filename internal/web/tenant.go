@@ -53,7 +53,6 @@ type Tenant struct {
 	History   *state.History
 	Days      *state.Days
 	Objects   *state.Objects
-	Report    ReportSource
 	Registry  *prometheus.Registry
 	// Watches says that this tenant stores the metrics of the process and host.
 	Watches bool
