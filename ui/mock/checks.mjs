@@ -244,7 +244,7 @@ function view(c, t, count, brief) {
   const known = places.filter((p) => p.uptime_24h !== null);
   return {
     id: c.id, name: c.name, kind: c.kind ?? 'http', target: c.target, interval_seconds: c.interval, labels: c.labels, source: c.source ?? 'config', paused: c.state === 'paused', state: c.state,
-    since: iso(t - c.mins * min), text: c.text || `${c.name} is up.`, stage: c.stage ?? '', reason: c.reason ?? '', uptime_24h: known.length ? Math.min(...known.map((p) => p.uptime_24h)) : null, runs_24h: places.reduce((a, p) => a + p.runs_24h, 0),
+    since: iso(t - c.mins * min), text: c.text || `${c.name} is ${c.state}.`, stage: c.stage ?? '', reason: c.reason ?? '', uptime_24h: known.length ? Math.min(...known.map((p) => p.uptime_24h)) : null, runs_24h: places.reduce((a, p) => a + p.runs_24h, 0),
     failing: Object.keys(c.bad), silent: places.filter((p) => p.state === 'silent').map((p) => p.location), need: Math.floor(places.length / 2) + 1, flap_share: c.flap ?? 0,
     slow: (c.slow ?? []).map((s) => ({ location: s.location, phase: s.phase, now_seconds: s.now_seconds, usual_seconds: s.usual_seconds, since: iso(t - s.mins * min) })),
     depends_on: c.depends ?? [], parents: c.parents ?? [], children: c.children ?? [], window: c.window ?? '', severity: c.severity ?? 'page', runbook: c.runbook ?? '',
@@ -263,7 +263,8 @@ export function checks(scenario, count = 60, brief = false, made = []) {
     if (!kept.has(count)) {
       const out = listOf('full').map((c) => view(c, t, count, brief));
       const shape = listOf('full').slice(11, 23).map((c) => view(c, t, Math.min(count, 20), true));
-      for (let i = 0; i < 10000 - out.length; i++) {
+      const more = 10000 - out.length;
+      for (let i = 0; i < more; i++) {
         const b = shape[i % shape.length];
         const x = { ...b, id: `c${i}`, name: `${b.name} ${i}`, source: 'config', labels: { ...b.labels, shard: `s${String(i % 12).padStart(2, '0')}` } };
         if (i % 997 === 41) Object.assign(x, { state: 'down', text: `${x.name} is down from all its places: the reply has status 503, want 2xx.`, stage: 'status', since: iso(t - (i % 50) * min), places: x.places.map((p) => ({ ...p, state: 'down', last: { ...p.last, success: false, stage: 'status', reason: 'status' } })) });

@@ -319,7 +319,7 @@ export function Chart(p: ChartProps) {
       onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
     >
       {p.unit && <div class="axis-unit">{p.unit}</div>}
-      <div ref={box} class="plot" style={{ minHeight: p.height ?? 260 }} />
+      <div ref={box} class="plot" style={{ minHeight: `${p.height ?? 260}px` }} />
       <div ref={tip} class="tip" hidden />
     </div>
   );

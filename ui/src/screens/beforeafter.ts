@@ -35,7 +35,7 @@ export function changed(a: number | null | undefined, b: number | null | undefin
 export function changeWords(a: number, b: number): string {
   if (a > 0 && b / a >= 3) return `${sig3(b / a)} times`;
   const p = a > 0 ? ((b - a) / a) * 100 : 100;
-  return `${p < 0 ? '-' : '+'}${Math.round(Math.abs(p))} %`;
+  return `${p < 0 ? '-' : '+'}${Math.round(Math.abs(p) - 1e-9)} %`;
 }
 
 const took = (s: number) => (s >= 1 ? `${sig3(s)} s` : `${sig3(s * 1000)} ms`);

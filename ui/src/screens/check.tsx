@@ -15,7 +15,7 @@ import { Cells, PhaseBar, PhaseLegend, phaseColours, phaseTotals } from '../ui/s
 import { Table } from '../ui/table.tsx';
 import { useTwin } from '../ui/twin.ts';
 import { Compare } from './compare.tsx';
-import { certDays, checkSentence, dot, phaseMetric, placesOf, quorumWords, runFrom, runKey, segments, selector, sinceWords, signOfState, toneOf } from './checkparts.ts';
+import { certDays, checkSentence, dot, phaseMetric, placesOf, quorumWords, runFrom, runKey, segments, selector, signOfPlace, signOfState, sinceWords, toneOf } from './checkparts.ts';
 import { RunPanel } from './checkrun.tsx';
 import { Tries, type Try } from './tries.tsx';
 
@@ -211,7 +211,7 @@ function Header({ c }: { c: Check }) {
           </thead>
           <tbody>
             {places.map((p) => {
-              const sign = signOfState(p.state, c.severity ?? 'page');
+              const sign = signOfPlace(c, p.state);
               return (
                 <tr key={p.location}>
                   <th scope="row">
@@ -412,6 +412,7 @@ function PhaseCharts({ check: c, runs, markers }: { check: Check; runs: Run[]; m
   }, [runs]);
   const at = Number(r.params.get('at'));
   const ticks = useMemo(() => [...markers.map((m) => ({ t: Date.parse(m.at) / 1000, text: m.text })), ...(at ? [{ t: at, text: 'compared' }] : [])], [markers, at]);
+  const own = r.params.get('scale') === 'own';
   const zoom = (from: number, to: number) => setParams({ from: String(from), to: String(to), range: '' });
   return (
     <Section
@@ -419,6 +420,11 @@ function PhaseCharts({ check: c, runs, markers }: { check: Check; runs: Run[]; m
       note={range.relative ? rangeWords(range.relative) : ''}
       actions={
         <>
+          {placesOf(c).length > 1 && !twin.on && (
+            <button class="small" onClick={() => setParams({ scale: own ? '' : 'own' }, true)} title="Charts that are read side by side have one scale">
+              {own ? 'One scale for all' : 'A scale for each'}
+            </button>
+          )}
           <a href={href(['explore'], { q: query })}>Explore</a>{' '}
           <button class="small" onClick={twin.toggle} title="Chart or table (t)">
             {twin.on ? 'Charts' : 'Table'}
@@ -438,7 +444,7 @@ function PhaseCharts({ check: c, runs, markers }: { check: Check; runs: Run[]; m
               <div class={`multiples of-${Math.min(3, d.places.length)}`}>
                 {d.places.map((p) => {
                   const place = placesOf(c).find((x) => x.location === p.location);
-                  const sign = place ? signOfState(place.state, c.severity ?? 'page') : 'up';
+                  const sign = place ? signOfPlace(c, place.state) : 'up';
                   return (
                     <figure key={p.location}>
                       <figcaption>
@@ -455,7 +461,7 @@ function PhaseCharts({ check: c, runs, markers }: { check: Check; runs: Run[]; m
                         lines={phases.map((n, i) => ({ name: n, colour: phaseColours[i]!, values: p.parts[n] }))}
                         from={d.from}
                         to={d.to}
-                        top={d.top}
+                        top={own ? undefined : d.top}
                         format={(n) => sig3(n * 1000)}
                         unit="ms"
                         stacked
@@ -562,6 +568,7 @@ function RunTable({ c, all, failedOnly, openKey }: { c: Check; all: Run[]; faile
   }, [all]);
   const http = all.some((x) => x.hops?.some((h) => h.status));
   const steps = all.some((x) => x.steps?.length);
+  const marked = all.some((x) => x.late || x.extra || x.maintenance);
   return (
     <Table
       name="runs"
@@ -584,11 +591,11 @@ function RunTable({ c, all, failedOnly, openKey }: { c: Check; all: Run[]; faile
         },
         { id: 'place', head: 'From', cell: (x) => x.location },
         { id: 'result', head: 'Result', cell: (x) => (x.success ? <span class="faint">ok</span> : <Mark state={x.maintenance ? 'silenced' : 'page'} word={`${x.stage ?? 'failed'}${x.reason && x.reason !== x.stage ? `: ${x.reason}` : ''}`} />) },
-        ...(http ? [{ id: 'status', head: 'Status', num: true, cell: (x: Run) => x.hops?.findLast((h) => h.status)?.status ?? <span class="faint">–</span> }] : []),
+        ...(http ? [{ id: 'status', head: 'Status', num: true, cell: (x: Run) => x.hops?.at(-1)?.status || <span class="faint">–</span> }] : []),
         { id: 'took', head: 'Took', unit: 'ms', num: true, cell: (x) => sig3(x.duration_seconds * 1000) },
         { id: 'phases', head: 'Phases', cls: 'sparkcol', cell: (x) => <PhaseBar ms={phaseTotals(x)} scale={scale} failed={!x.success} width={140} /> },
         steps ? { id: 'steps', head: 'Steps', num: true, cell: (x) => `${x.steps?.filter((s) => s.state === 'ok').length ?? 0}/${x.steps?.length ?? 0}` } : { id: 'hops', head: 'Hops', num: true, cell: (x) => x.hops?.length ?? 0 },
-        { id: 'marks', head: 'Marks', cell: (x) => <RunMarks run={x} /> },
+        ...(marked ? [{ id: 'marks', head: 'Marks', cell: (x: Run) => <RunMarks run={x} /> }] : []),
         { id: 'message', head: 'Message', cls: 'note', cell: (x) => <span class="soft" title={x.message}>{x.message}</span> },
       ]}
     />

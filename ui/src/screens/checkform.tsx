@@ -63,6 +63,12 @@ function Form({ of, id, name }: { of: CheckObject; id?: string; name?: string })
   const kind = kindOf(o);
   const def = kindDef(kind);
   const [text, setText] = useState(() => writeYaml(clean(of)));
+  // The editor keeps its own text; a new version puts ours into it.
+  const [version, setVersion] = useState(0);
+  const write = (t: string) => {
+    setText(t);
+    setVersion((n) => n + 1);
+  };
   const asYaml = (r.params.get('as') ?? '') === 'yaml';
   const [wrong, setWrong] = useState<Wrong | null>(null);
   const [tries, setTries] = useState<Try[]>([]);
@@ -86,7 +92,7 @@ function Form({ of, id, name }: { of: CheckObject; id?: string; name?: string })
     }
   };
   const show = (yaml: boolean) => {
-    if (yaml) setText(writeYaml(o));
+    if (yaml) write(writeYaml(o));
     else {
       const v = read();
       if (!v) return;
@@ -105,7 +111,7 @@ function Form({ of, id, name }: { of: CheckObject; id?: string; name?: string })
       const start = readYaml(t) as CheckObject;
       if (o.name) start.name = o.name;
       setO(start);
-      setText(writeYaml(start));
+      write(writeYaml(start));
       setParams({ as: 'yaml' }, true);
       return;
     }
@@ -181,6 +187,7 @@ function Form({ of, id, name }: { of: CheckObject; id?: string; name?: string })
         {asYaml ? (
           <YamlField
             text={text}
+            version={version}
             line={wrong && !wrong.field ? Number(/line (\d+)/i.exec(wrong.text)?.[1] ?? 0) : 0}
             onChange={(t) => {
               setText(t);
@@ -324,7 +331,7 @@ function Field({ d, o, set, wrong }: { d: FieldDef; o: CheckObject; set: (d: Fie
 }
 
 /** The editor takes a moment to load; until then a plain field takes the words. */
-function YamlField({ text, line, onChange }: { text: string; line: number; onChange: (t: string) => void }) {
+function YamlField({ text, version, line, onChange }: { text: string; version: number; line: number; onChange: (t: string) => void }) {
   const box = useRef<HTMLDivElement>(null);
   const ed = useRef<YamlEditor | null>(null);
   const fns = useRef({ onChange, text });
@@ -347,7 +354,7 @@ function YamlField({ text, line, onChange }: { text: string; line: number; onCha
   }, []);
   useEffect(() => {
     ed.current?.set(text);
-  }, [text]);
+  }, [version]);
   useEffect(() => {
     ed.current?.mark(line);
   }, [line, ready]);

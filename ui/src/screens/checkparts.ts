@@ -1,6 +1,6 @@
 import { send } from '../base/api.ts';
 import { age, plural, seconds } from '../base/format.ts';
-import { when, zoneName } from '../base/time.ts';
+import { when, whenMinute, zoneName } from '../base/time.ts';
 import { phases, type Change, type Check, type CheckState, type Location, type Place, type Run } from '../base/types.ts';
 
 /** Worst first. An up check that is slow somewhere stands before those that are well. */
@@ -35,6 +35,12 @@ export function signOfState(state: CheckState | Place['state'], severity = 'page
     default:
       return 'up';
   }
+}
+
+/** The sign of a place, calm while the check as a whole is nobody's business. */
+export function signOfPlace(c: Check, state: Place['state']): string {
+  if (c.state === 'paused') return 'paused';
+  return (c.state === 'maintenance' || c.state === 'unreachable') && state === 'down' ? 'silenced' : signOfState(state, c.severity ?? 'page');
 }
 
 /** The colour of a row or a sentence: only breaches have one. */
@@ -170,20 +176,27 @@ export function matrixSentence(all: Check[], locations: Location[]): { text: str
   const silent = locations.filter((l) => l.state === 'silent');
   const slow = all.filter((c) => c.state === 'up' && c.slow?.length);
   const say: string[] = [];
+  const short = (n: string) => (n.length > 44 ? n.slice(0, 42).trimEnd() + '…' : n);
   if (down.length) {
     say.push(
       `${down.length.toLocaleString('en-GB')} of ${plural(all.length, 'check')} ${down.length === 1 ? 'is' : 'are'} down: ${down
         .slice(0, 3)
-        .map((c) => `${c.name} ${sinceWords(c.since)}`.trim())
-        .join('; ')}${down.length > 3 ? `; and ${down.length - 3} more` : ''}`,
+        .map((c) => {
+          const t = Date.parse(c.since ?? '');
+          return t > 0 ? `${short(c.name)} since ${whenMinute(t)}` : short(c.name);
+        })
+        .join(', ')}${down.length > 3 ? ` and ${down.length - 3} more` : ''}`,
     );
   }
-  if (part.length) say.push(`${part.length === 1 ? part[0]!.name : plural(part.length, 'check')} ${part.length === 1 ? 'fails' : 'fail'} in part or by turns`);
-  if (slow.length) say.push(`${slow.length === 1 ? slow[0]!.name : plural(slow.length, 'check')} ${slow.length === 1 ? 'is' : 'are'} slower than usual`);
-  if (unknown.length) say.push(`${unknown.length === 1 ? unknown[0]!.name : plural(unknown.length, 'check')} ${unknown.length === 1 ? 'is' : 'are'} not known`);
+  const rest = [part.length ? `${part.length} ${part.length === 1 ? 'fails' : 'fail'} in part or by turns` : '', slow.length ? `${slow.length} ${slow.length === 1 ? 'is' : 'are'} slower than usual` : '', unknown.length ? `${unknown.length} ${unknown.length === 1 ? 'is' : 'are'} not known` : ''].filter(Boolean);
+  if (rest.length) {
+    const all1 = [...part, ...slow, ...unknown];
+    // One alone is named; the head counts where nothing is down.
+    say.push(all1.length === 1 && !down.length ? rest[0]!.replace(/^1/, short(all1[0]!.name)) : (down.length ? '' : `Of ${plural(all.length, 'check')} `) + rest.join(', '));
+  }
   if (silent.length) say.push(`${silent.map((l) => l.name).join(', ')} ${silent.length === 1 ? 'is' : 'are'} silent`);
   const state = down.some((c) => toneOf(c) === 'page') ? 'page' : down.length || part.length ? 'warning' : unknown.length || silent.length ? 'unknown' : 'ok';
-  if (say.length) return { text: dot(say.map((s, i) => (i ? s : s[0]!.toUpperCase() + s.slice(1))).join('. ').replace(/\. (.)/g, (_, x) => `. ${x.toUpperCase()}`)), state };
+  if (say.length) return { text: dot(say.join('; ')), state };
   const idle = of('paused').length + of('maintenance').length + of('unreachable').length;
   const up = of('up').length;
   const tail = idle ? `; ${plural(idle, 'check')} ${idle === 1 ? 'is' : 'are'} paused, in maintenance or explained by another` : '';

@@ -27,8 +27,7 @@ export function RunPanel({ run, check, close }: { run: Run; check: Check; close:
           <>Ok in {seconds(run.duration_seconds)}.</>
         ) : (
           <>
-            <Mark state={run.maintenance ? 'silenced' : 'page'} word={`Failed at ${run.stage || 'an unknown stage'}${run.reason && run.reason !== run.stage ? ` (${run.reason})` : ''}`} />
-            {run.message && <> {dot(run.message[0]!.toUpperCase() + run.message.slice(1))}</>}
+            <Mark state={run.maintenance ? 'silenced' : 'page'} word={`Failed at ${run.stage || 'an unknown stage'}${run.reason && run.reason !== run.stage ? ` (${run.reason})` : ''}${run.message ? ':' : '.'}`} /> {run.message && dot(run.message)}
           </>
         )}
       </p>

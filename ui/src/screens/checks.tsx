@@ -1,4 +1,4 @@
-import type { ComponentType } from 'preact';
+import type { ComponentChildren, ComponentType } from 'preact';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { getJSON, mayWrite } from '../base/api.ts';
 import { plural } from '../base/format.ts';
@@ -6,7 +6,7 @@ import { useKeys } from '../base/keys.ts';
 import { useResource } from '../base/resource.ts';
 import { go, href, route, setParams, withParams } from '../base/router.ts';
 import { useSignal } from '../base/signal.ts';
-import { when, zoneName } from '../base/time.ts';
+import { whenMinute, zoneName } from '../base/time.ts';
 import type { Check, Location, Window } from '../base/types.ts';
 import { Ago, Shape } from '../ui/marks.tsx';
 import { Loaded, Problem, Sentence, Snippet, Tabs, Waiting } from '../ui/parts.tsx';
@@ -18,8 +18,14 @@ export interface CheckList {
   locations: Location[];
 }
 
+/** What a part gets: the list where it is loaded, and the tabs to show below its sentence. */
+export interface PartProps {
+  list?: CheckList;
+  tabs?: ComponentChildren;
+}
+
 /** Parts of Checks that come in files of their own. */
-const parts: Record<string, () => Promise<{ default: ComponentType<{ list?: CheckList }> }>> = {
+const parts: Record<string, () => Promise<{ default: ComponentType<PartProps> }>> = {
   detail: () => import('./check.tsx'),
   form: () => import('./checkform.tsx'),
   maintenance: () => import('./maintenance.tsx'),
@@ -27,8 +33,8 @@ const parts: Record<string, () => Promise<{ default: ComponentType<{ list?: Chec
   places: () => import('./places.tsx'),
 };
 
-function Part({ name, list }: { name: string; list?: CheckList }) {
-  const [got, set] = useState<{ name: string; C: ComponentType<{ list?: CheckList }> } | null>(null);
+function Part({ name, list, tabs }: { name: string } & PartProps) {
+  const [got, set] = useState<{ name: string; C: ComponentType<PartProps> } | null>(null);
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
     let gone = false;
@@ -41,7 +47,7 @@ function Part({ name, list }: { name: string; list?: CheckList }) {
     };
   }, [name]);
   if (error) return <Problem what="This part of Checks could not be loaded." error="The server may have been replaced or stopped" reload={() => location.reload()} />;
-  return got?.name === name ? <got.C list={list} /> : <Waiting what="Checks" />;
+  return got?.name === name ? <got.C list={list} tabs={tabs} /> : <Waiting what="Checks" />;
 }
 
 export default function ChecksScreen() {
@@ -89,12 +95,7 @@ function Parts({ tab }: { tab: string }) {
     />
   );
   if (parts[tab]) {
-    return (
-      <>
-        {tabs}
-        <Part name={tab} list={res.data} key={tab} />
-      </>
-    );
+    return <Part name={tab} list={res.data} tabs={tabs} key={tab} />;
   }
   return (
     <Loaded screen res={res} what="The checks">
@@ -139,7 +140,7 @@ function List({ list, active }: { list: CheckList; active: Window[] }) {
       {active.map((w) => (
         <p class="strip" key={w.id}>
           <Shape state="maintenance" /> Maintenance: <a href={href(['checks'], { tab: 'maintenance' })}>{w.name}</a>
-          {w.next_end ?? w.end ? ` until ${when(Date.parse((w.next_end ?? w.end)!))} ${zoneName()}` : ''}; what fails in it is recorded and nobody is told.
+          {w.next_end ?? w.end ? ` until ${whenMinute(Date.parse((w.next_end ?? w.end)!))} ${zoneName()}` : ''}; what fails in it is recorded and nobody is told.
         </p>
       ))}
       <div class="toolbar">

@@ -3,19 +3,19 @@ import { getJSON, mayWrite, send, sentence } from '../base/api.ts';
 import { age, plural } from '../base/format.ts';
 import { useKeys } from '../base/keys.ts';
 import { useResource } from '../base/resource.ts';
-import { param, route, setParams } from '../base/router.ts';
+import { param, route, setParams, withParams } from '../base/router.ts';
 import { useSignal } from '../base/signal.ts';
-import { fromField, localZone, parseDuration, toField, when, zoneName } from '../base/time.ts';
+import { fromField, localZone, parseDuration, toField, whenMinute, zoneName } from '../base/time.ts';
 import type { Window } from '../base/types.ts';
 import { Ago, At, Mark, Shape } from '../ui/marks.tsx';
 import { Dialog, Loaded, Problem, Sentence, Snippet } from '../ui/parts.tsx';
 import { Table } from '../ui/table.tsx';
 import { errorKey } from './checkdata.ts';
-import type { CheckList } from './checks.tsx';
+import type { CheckList, PartProps } from './checks.tsx';
 import { compareWindows, cronWords, stateOf, whatWords, whenWords } from './maintenancedata.ts';
 
 /** Times of planned work: failures in them are recorded and nobody is told. */
-export default function Maintenance({ list }: { list?: CheckList }) {
+export default function Maintenance({ list, tabs }: PartProps) {
   const r = useSignal(route);
   const res = useResource<Window[]>('maintenance', (s) => getJSON<{ windows: Window[] | null }>('/api/v1/maintenance', s).then((x) => x.windows ?? []), ['checks', 'config']);
   const [wrong, setWrong] = useState<unknown>(null);
@@ -38,14 +38,15 @@ export default function Maintenance({ list }: { list?: CheckList }) {
         const active = rows.filter((w) => w.active);
         const next = rows.find((w) => stateOf(w) === 'next');
         const text = active.length
-          ? `${active.length === 1 ? `“${active[0]!.name}” is` : `${active.length} windows are`} in force${active[0]!.next_end ? ` until ${when(Date.parse(active[0]!.next_end))} ${zoneName()}` : ''}.`
+          ? `${active.length === 1 ? `“${active[0]!.name}” is` : `${active.length} windows are`} in force${active[0]!.next_end ? ` until ${whenMinute(Date.parse(active[0]!.next_end))} ${zoneName()}` : ''}.`
           : next
-            ? `No maintenance now; “${next.name}” begins ${when(Date.parse(next.next_start!))} ${zoneName()}.`
+            ? `No maintenance now; “${next.name}” begins ${whenMinute(Date.parse(next.next_start!))} ${zoneName()}.`
             : 'No maintenance is planned.';
         const edited = form && form !== 'new' ? all.find((w) => w.id === form) : undefined;
         return (
           <>
             <Sentence text={text} />
+            {tabs}
             <div class="toolbar">
               {mayWrite() && (
                 <button onClick={open} title="New window (n)">
@@ -68,7 +69,7 @@ export default function Maintenance({ list }: { list?: CheckList }) {
                 open={mayWrite() ? (w) => w.source === 'api' && setParams({ window: w.id }) : undefined}
                 rowClass={(w) => (stateOf(w) === 'over' ? 'dim' : '')}
                 cols={[
-                  { id: 'name', head: 'Window', cls: 'wide', by: (w) => w.name, cell: (w) => <span class="name clip wideclip" title={w.name}>{w.name}</span> },
+                  { id: 'name', head: 'Window', cls: 'wide', by: (w) => w.name, cell: (w) => (w.source === 'api' && mayWrite() ? <a class="name" data-open href={withParams({ window: w.id })} title={`Edit ${w.name}`}>{w.name}</a> : <span class="clip wideclip" title={w.name}>{w.name}</span>) },
                   { id: 'state', head: 'State', by: (w) => stateOf(w), cell: (w) => (w.active ? <Mark state="maintenance" word="in force" /> : <span class="faint">{stateOf(w) === 'over' ? 'over' : 'planned'}</span>) },
                   { id: 'what', head: 'Covers', cell: (w) => whatWords(w) },
                   { id: 'when', head: 'When', cell: (w) => <span class="num">{whenWords(w)}</span> },
@@ -84,7 +85,7 @@ export default function Maintenance({ list }: { list?: CheckList }) {
                           ends in <Left t={w.next_end ?? w.end} />
                         </>
                       ) : (
-                        <At t={w.next_start} />
+                        <At t={w.next_start} minute />
                       ),
                   },
                   { id: 'slo', head: 'Counts in uptime', cell: (w) => (w.exclude_from_slo ? 'no' : 'yes') },
@@ -101,9 +102,6 @@ export default function Maintenance({ list }: { list?: CheckList }) {
                               End now
                             </button>
                           )}
-                          <button class="small" onClick={() => setParams({ window: w.id })}>
-                            Edit
-                          </button>
                           <button class="small" aria-label={`Delete ${w.name}`} onClick={() => confirm(`Delete “${w.name}”?`) && void act(() => send('DELETE', `/api/v1/maintenance/${encodeURIComponent(w.id)}`))}>
                             Delete
                           </button>
@@ -134,7 +132,7 @@ function body(w: Window) {
 const lengths = ['30m', '1h', '2h', '4h', '8h'];
 
 function Form({ w, list, close, done }: { w?: Window; list?: CheckList; close: () => void; done: () => void }) {
-  const now = Math.ceil(Date.now() / 60000) * 60;
+  const now = Math.floor(Date.now() / 60000) * 60; // begins at once
   const [name, setName] = useState(w?.name ?? '');
   const [repeat, setRepeat] = useState(!!w?.cron);
   const [start, setStart] = useState(toField(w?.start ? Date.parse(w.start) / 1000 : now).slice(0, 16));
@@ -228,7 +226,7 @@ function Form({ w, list, close, done }: { w?: Window; list?: CheckList; close: (
             </button>
           ))}
           <input size={6} aria-label="Own length" value={length} onInput={(e) => setLength(e.currentTarget.value)} />
-          <span class="soft num">{!repeat && secs > 0 && from > 0 ? `until ${when((from + secs) * 1000)} ${zoneName((from + secs) * 1000)}` : ''}</span>
+          <span class="soft num">{!repeat && secs > 0 && from > 0 ? `until ${whenMinute((from + secs) * 1000)} ${zoneName((from + secs) * 1000)}` : ''}</span>
           {at('duration_seconds')}
         </div>
         <label>

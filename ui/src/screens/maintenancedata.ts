@@ -1,5 +1,5 @@
 import { age } from '../base/format.ts';
-import { stamp, when, zoneName } from '../base/time.ts';
+import { stamp, whenMinute, zoneName } from '../base/time.ts';
 import type { Window } from '../base/types.ts';
 
 const days = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday', 'Sunday'];
@@ -45,7 +45,7 @@ export function whenWords(w: Window): string {
   const b = Date.parse(w.end ?? '');
   if (!(a > 0) || !(b > 0)) return 'never';
   const same = stamp(a).slice(0, 10) === stamp(b).slice(0, 10);
-  return `${when(a)} to ${same ? stamp(b).slice(11) : when(b)} ${zoneName(a)}`;
+  return `${whenMinute(a)} to ${same ? stamp(b, false).slice(11) : whenMinute(b)} ${zoneName(a)}`;
 }
 
 /** What it covers, in words. */

@@ -9,7 +9,7 @@ import type { Check, Location, Place } from '../base/types.ts';
 import { At, Shape } from '../ui/marks.tsx';
 import { Cells } from '../ui/spark.tsx';
 import { compareBy, keepOrder } from '../ui/table.tsx';
-import { certDays, checkSentence, groupChecks, isBreach, placesOf, signOfState, toneOf } from './checkparts.ts';
+import { certDays, checkSentence, groupChecks, isBreach, placesOf, signOfPlace, signOfState, toneOf } from './checkparts.ts';
 
 const sorts: Record<string, (c: Check) => number | string | null | undefined> = {
   name: (c) => c.name,
@@ -120,7 +120,7 @@ export function Matrix({ checks, places, locations, group, epochKey, empty }: { 
     );
   };
   return (
-    <div class={`table-wrap matrix${many ? ' many' : ''}`}>
+    <div class={`table-wrap matrix${many ? ' many' : ''}${places.length > 3 ? ' crowded' : ''}${places.length > 4 ? ' scrolls' : ''}`}>
       {moved && (
         <div class="moved">
           The order has changed.{' '}
@@ -138,7 +138,7 @@ export function Matrix({ checks, places, locations, group, epochKey, empty }: { 
               State, since <span class="unit">{zoneName()}</span>
             </th>
             <th scope="col" class="num" title="Share of the runs of the last 24 hours that were well">
-              {sort('uptime', false, <>Uptime 24 h <span class="unit">%</span></>)}
+              {sort('uptime', false, <>Up 24 h <span class="unit">%</span></>)}
             </th>
             <th scope="col" class="num certcol" title="Days until the first certificate of the chain ends">
               {sort('cert', false, <>Cert. <span class="unit">d</span></>)}
@@ -156,22 +156,22 @@ export function Matrix({ checks, places, locations, group, epochKey, empty }: { 
         <tbody ref={body}>
           {a > 0 && (
             <tr aria-hidden="true" class="spacer" key="\u0000top">
-              <td colSpan={cols} style={{ height: tops[a] }} />
+              <td colSpan={cols} style={{ height: `${tops[a]}px` }} />
             </tr>
           )}
-          {items.slice(a, b).map((x) =>
+          {items.slice(a, b).map((x, i) =>
             x.kind === 'group' ? (
               <tr key={x.key} class="grouprow">
                 <th colSpan={cols} scope="rowgroup">
                   <strong>{x.name || `without ${group}`}</strong>{' '}
                   <span class="soft">
                     {plural(x.checks, 'check')}
-                    {x.breaches ? `, ${x.breaches} of them ${x.breaches === 1 ? 'breaches' : 'breach'}` : ''}
+                    {x.breaches ? `, ${x.breaches.toLocaleString('en-GB')} in breach` : ''}
                   </span>
                 </th>
               </tr>
             ) : x.kind === 'why' ? (
-              <tr key={x.key} class={`whyrow breach is-${toneOf(x.c) || (x.c.state === 'up' ? 'warning' : 'none')}`}>
+              <tr key={x.key} class={`whyrow breach is-${toneOf(x.c) || 'none'}`}>
                 <td colSpan={cols}>
                   <div title={x.c.text}>
                     {checkSentence(x.c)}
@@ -180,12 +180,12 @@ export function Matrix({ checks, places, locations, group, epochKey, empty }: { 
                 </td>
               </tr>
             ) : (
-              <Row key={x.key} c={x.c} places={places} why={isBreach(x.c)} />
+              <Row key={x.key} c={x.c} places={places} why={items[a + i + 1]?.kind === 'why'} />
             ),
           )}
           {b < items.length && (
             <tr aria-hidden="true" class="spacer" key="\u0000end">
-              <td colSpan={cols} style={{ height: tops[items.length]! - tops[b]! }} />
+              <td colSpan={cols} style={{ height: `${tops[items.length]! - tops[b]!}px` }} />
             </tr>
           )}
         </tbody>
@@ -221,7 +221,7 @@ function Row({ c, places, why }: { c: Check; places: string[]; why: boolean }) {
       <td class="state">
         <StateMark c={c} />{' '}
         <span class={tone ? '' : 'faint'}>
-          <At t={c.since} />
+          <At t={c.since} minute />
         </span>
       </td>
       <td class="num uptimecol">{uptime(c.uptime_24h)}</td>
@@ -240,7 +240,7 @@ function Row({ c, places, why }: { c: Check; places: string[]; why: boolean }) {
         const x = of.get(p);
         return x ? (
           <td key={p} class="place">
-            <PlaceCell p={x} c={c} />
+            <PlaceCell p={x} c={c} slots={places.length > 3 ? 12 : 20} />
           </td>
         ) : (
           <td key={p} class="place none">
@@ -266,9 +266,9 @@ export function StateMark({ c }: { c: Check }) {
 }
 
 /** One place of a check: the sign, the last runs, and what the last one took or where it failed. */
-function PlaceCell({ p, c }: { p: Place; c: Check }) {
+function PlaceCell({ p, c, slots }: { p: Place; c: Check; slots: number }) {
   const calm = c.state === 'maintenance' || c.state === 'unreachable' || c.state === 'paused';
-  const sign = calm && p.state === 'down' ? 'silenced' : signOfState(c.state === 'paused' ? 'paused' : p.state, c.severity ?? 'page');
+  const sign = signOfPlace(c, p.state);
   const slow = c.slow?.find((s) => s.location === p.location);
   const took = p.last ? seconds(p.last.duration_seconds) : '';
   const bad = p.last && !p.last.success;
@@ -279,7 +279,7 @@ function PlaceCell({ p, c }: { p: Place; c: Check }) {
     <span class={`placecell mark is-${slow && !bad ? 'warning' : sign}`} title={title}>
       <Shape state={slow && !bad ? 'pending' : sign} />
       <span class="placename">{p.location}</span>
-      <Cells runs={p.recent ?? []} slots={20} cell={3} height={14} failed={calm ? 'calm' : 'page'} />
+      <Cells runs={p.recent ?? []} slots={slots} cell={3} height={14} failed={calm ? 'calm' : 'page'} />
       <span class="took num">{p.state === 'silent' ? 'silent' : took || <span class="faint">no run</span>}</span>
       {text && <span class="stage">{text}</span>}
       <span class="sr">{p.state}</span>

@@ -3,7 +3,7 @@ import { byteRate, bytes, percent, plural, sig3, age } from '../base/format.ts';
 import { useResource } from '../base/resource.ts';
 import { carry, go, href, route, setParams } from '../base/router.ts';
 import { useSignal } from '../base/signal.ts';
-import { hm, when, zoneName } from '../base/time.ts';
+import { hm, whenMinute, zoneName } from '../base/time.ts';
 import type { Location, Now, PromSeries, Service, State, Window } from '../base/types.ts';
 import { useTwin } from '../ui/twin.ts';
 import { Ago, At, Mark, Shape } from '../ui/marks.tsx';
@@ -154,7 +154,7 @@ function ByPlace() {
       {windows.map((w) => (
         <p class="strip" key={w.id}>
           <Shape state="maintenance" /> Maintenance: <a href={href(['checks'], { tab: 'maintenance' })}>{w.name}</a>
-          {(w.next_end ?? w.end) ? ` until ${when(Date.parse((w.next_end ?? w.end)!))} ${zoneName()}` : ''}.
+          {(w.next_end ?? w.end) ? ` until ${whenMinute(Date.parse((w.next_end ?? w.end)!))} ${zoneName()}` : ''}.
         </p>
       ))}
       {places.length > 1 && (
@@ -169,7 +169,7 @@ function ByPlace() {
             { id: 'place', head: 'Place', cls: 'wide', cell: (p) => <a class="name" data-open href={href(['checks'], { tab: 'places' })}>{p.l.name}</a> },
             { id: 'state', head: 'State', cell: (p) => (p.l.state === 'silent' ? <Mark state="unknown" word="silent" /> : p.l.state === 'up' ? <span class="faint">heard</span> : <Mark state="silenced" word={p.l.state === 'never' ? 'never heard' : p.l.state} />) },
             { id: 'checks', head: 'Checks', num: true, cell: (p) => p.l.checks.toLocaleString('en-GB') },
-            { id: 'failing', head: 'Failing now', num: true, cell: (p) => (p.failing ? <span class="hot is-warning">{p.failing}</span> : p.runs === null ? <span class="faint">–</span> : <span class="faint">0</span>) },
+            { id: 'failing', head: 'Failing now', num: true, cell: (p) => (p.failing ? <span class="hot is-warning"><Shape state="warning" /> {p.failing}</span> : p.runs === null ? <span class="faint">–</span> : <span class="faint">0</span>) },
             { id: 'seen', head: 'Last heard', unit: 'ago', num: true, cell: (p) => (p.l.name === 'hub' ? <span class="faint">this server</span> : <Ago t={p.l.last_seen} />) },
             { id: 'spooled', head: 'Results to come', num: true, cell: (p) => (p.l.spooled ? p.l.spooled.toLocaleString('en-GB') : <span class="faint">0</span>) },
             { id: 'note', head: <span class="sr">Note</span>, cls: 'note', cell: (p) => <span class="soft">{Math.abs(p.l.clock_skew_seconds) >= 1 ? `its clock is off by ${sig3(p.l.clock_skew_seconds)} s` : ''}</span> },

@@ -6,7 +6,7 @@ import type { Location } from '../base/types.ts';
 import { Ago, At, Labels, Mark, Shape } from '../ui/marks.tsx';
 import { Section, Sentence, Snippet, Waiting } from '../ui/parts.tsx';
 import { Table } from '../ui/table.tsx';
-import type { CheckList } from './checks.tsx';
+import type { PartProps } from './checks.tsx';
 
 const rank: Record<Location['state'], number> = { silent: 0, never: 1, up: 2, revoked: 3 };
 
@@ -18,7 +18,7 @@ export function placeState(l: Location) {
 }
 
 /** The places that run checks, and how to add one. */
-export default function Places({ list }: { list?: CheckList }) {
+export default function Places({ list, tabs }: PartProps) {
   if (!list) return <Waiting what="The places" />;
   const rows = [...list.locations].sort((a, b) => rank[a.state] - rank[b.state] || Number(b.name === 'hub') - Number(a.name === 'hub') || a.name.localeCompare(b.name));
   const silent = rows.filter((l) => l.state === 'silent');
@@ -27,6 +27,7 @@ export default function Places({ list }: { list?: CheckList }) {
   return (
     <>
       <Sentence state={silent.length ? 'unknown' : 'ok'} text={text} />
+      {tabs}
       <Table
         name="main"
         label="Places"

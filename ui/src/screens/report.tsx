@@ -8,13 +8,14 @@ import { stamp, zoneName } from '../base/time.ts';
 import type { Report, ReportRow } from '../base/types.ts';
 import { Loaded, Sentence } from '../ui/parts.tsx';
 import { Table } from '../ui/table.tsx';
+import type { PartProps } from './checks.tsx';
 import { dayWords, monthName, reportSentence, stepMonth } from './reportdata.ts';
 
 const gap = (s: number | null) => (s ? age(s) : <span class="faint">{s === 0 ? '0' : '–'}</span>);
 const ms = (s: number | null) => (s === null ? <span class="faint">–</span> : sig3(s * 1000));
 
 /** Uptime of a month, for people who read it on paper. */
-export default function ReportScreen() {
+export default function ReportScreen({ tabs }: PartProps) {
   const r = useSignal(route);
   const today = new Date().toISOString().slice(0, 7);
   const month = /^\d{4}-\d\d$/.test(r.params.get('month') ?? '') ? r.params.get('month')! : today;
@@ -26,13 +27,13 @@ export default function ReportScreen() {
   return (
     <div class="report">
       <Loaded screen res={res} what="The report">
-        {(d) => <View d={d} month={month} check={check} csv={csv} pick={pick} today={today} />}
+        {(d) => <View tabs={tabs} d={d} month={month} check={check} csv={csv} pick={pick} today={today} />}
       </Loaded>
     </div>
   );
 }
 
-function View({ d, month, check, csv, pick, today }: { d: Report; month: string; check: string; csv: string; pick: (m: string) => void; today: string }) {
+function View({ tabs, d, month, check, csv, pick, today }: PartProps & { d: Report; month: string; check: string; csv: string; pick: (m: string) => void; today: string }) {
   const r = useSignal(route);
   const find = (r.params.get('find') ?? '').toLowerCase();
   const all = d.checks ?? [];
@@ -46,6 +47,7 @@ function View({ d, month, check, csv, pick, today }: { d: Report; month: string;
   return (
     <>
       <Sentence text={reportSentence(month, d.partial, rows)} />
+      {tabs}
       <div class="toolbar noprint">
         <span class="seg" role="group" aria-label="Month">
           <button aria-label="The month before" onClick={() => pick(stepMonth(month, -1))}>
@@ -87,8 +89,7 @@ function View({ d, month, check, csv, pick, today }: { d: Report; month: string;
           { id: 'mttr', head: 'MTTR', num: true, title: 'Mean time to recover', by: (c) => c.mttr_seconds, cell: (c) => gap(c.mttr_seconds) },
           { id: 'p50', head: 'p50', unit: 'ms', num: true, by: (c) => c.p50_seconds, cell: (c) => ms(c.p50_seconds) },
           { id: 'p95', head: 'p95', unit: 'ms', num: true, by: (c) => c.p95_seconds, cell: (c) => ms(c.p95_seconds) },
-          { id: 'runs', head: 'Runs', num: true, by: (c) => c.runs, cell: (c) => c.runs.toLocaleString('en-GB') },
-          { id: 'failed', head: 'Failed', num: true, by: (c) => c.failed, cell: (c) => (c.failed ? c.failed.toLocaleString('en-GB') : <span class="faint">0</span>) },
+          { id: 'failed', head: 'Failed runs', num: true, by: (c) => c.failed, cell: (c) => (c.failed ? <span title={`of ${c.runs.toLocaleString('en-GB')}`}>{c.failed.toLocaleString('en-GB')}</span> : <span class="faint">0</span>) },
           { id: 'unknown', head: 'Not known', num: true, by: (c) => c.unknown_seconds, cell: (c) => gap(c.unknown_seconds) },
           { id: 'maintenance', head: 'Maintenance', num: true, by: (c) => c.maintenance_seconds, cell: (c) => gap(c.maintenance_seconds) },
         ]}
@@ -104,7 +105,7 @@ function View({ d, month, check, csv, pick, today }: { d: Report; month: string;
 function Days({ c, month }: { c: ReportRow; month: string }) {
   const days = c.days ?? [];
   const n = new Date(Date.UTC(Number(month.slice(0, 4)), Number(month.slice(5)), 0)).getUTCDate();
-  const step = 5;
+  const step = 4;
   const h = 16;
   const byDay = new Map(days.map((d) => [Number(d.day.slice(8)), d]));
   const bad = days.filter((d) => (d.uptime ?? 1) < 1).length;

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact';
 import { useSignal } from '../base/signal.ts';
 import { age } from '../base/format.ts';
-import { clock, stamp, when, zoneName } from '../base/time.ts';
+import { clock, stamp, when, whenMinute, zoneName } from '../base/time.ts';
 import type { Severity } from '../base/types.ts';
 
 const words: Record<string, string> = { page: 'page', warning: 'warning', unknown: 'unknown', ok: 'ok' };
@@ -60,13 +60,13 @@ export function Ago({ t, suffix = '' }: { t: string | number | null | undefined;
 }
 
 /** A time of day, with the date when it is not today; the zone stands in the title and in the column's head. */
-export function At({ t, zone }: { t: string | number | null | undefined; zone?: boolean }) {
+export function At({ t, zone, minute }: { t: string | number | null | undefined; zone?: boolean; minute?: boolean }) {
   if (t === null || t === undefined) return <span class="faint">–</span>;
   const ms = typeof t === 'number' ? t * 1000 : Date.parse(t);
   if (!(ms > 0)) return <span class="faint">–</span>;
   return (
     <time dateTime={new Date(ms).toISOString()} title={`${stamp(ms)} ${zoneName(ms)}`}>
-      {when(ms)}
+      {minute ? whenMinute(ms) : when(ms)}
       {zone ? ' ' + zoneName(ms) : ''}
     </time>
   );
