@@ -337,11 +337,11 @@ export function object(c) {
       variables: { base: 'https://shop.example' },
       secrets: { password: { file: '/etc/vedette/robot.password' } },
       steps: [
-        { name: 'open the shop', request: { url: '{{base}}/' }, expect: { status: 200 } },
-        { name: 'sign in', request: { method: 'POST', url: '{{base}}/session', body: 'user=robot&password={{password}}' }, extract: [{ name: 'token', header: 'X-Session' }] },
-        { name: 'put tea in the cart', request: { method: 'POST', url: '{{base}}/cart', body: '{"sku": "tea-7", "n": 1}' }, expect: { status: 201 } },
-        { name: 'check out', request: { url: '{{base}}/checkout' }, expect: { body_contains: 'Pay now' } },
-        { name: 'pay', request: { method: 'POST', url: '{{base}}/pay' } },
+        { name: 'open the shop', request: { url: '${base}/' }, expect: { status: 200 } },
+        { name: 'sign in', request: { method: 'POST', url: '${base}/session', form: { user: 'robot', password: '${password}' } }, extract: [{ name: 'token', header: 'X-Session' }] },
+        { name: 'put tea in the cart', request: { method: 'POST', url: '${base}/cart', json: { sku: 'tea-7', n: 1 } }, expect: { status: 201 } },
+        { name: 'check out', request: { url: '${base}/checkout' }, expect: { body_contains: 'Pay now' } },
+        { name: 'pay', request: { method: 'POST', url: '${base}/pay' } },
       ],
     };
   }

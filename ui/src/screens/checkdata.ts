@@ -97,15 +97,14 @@ flow:
     password: {file: /etc/vedette/robot.password}
   steps:
     - name: sign in
-      request: {method: POST, url: "https://shop.example.org/session", body: "user=robot&password={{password}}"}
+      request: {url: "https://shop.example.org/session", json: {user: robot, password: "\${password}"}}
       extract:
-        - {name: token, json: $.token}
+        - {name: token, jsonpath: $.token, secret: true}
     - name: put tea in the cart
       request:
-        method: POST
         url: https://shop.example.org/cart
-        headers: {Authorization: "Bearer {{token}}"}
-        body: '{"sku": "tea-7"}'
+        headers: {Authorization: "Bearer \${token}"}
+        json: {sku: tea-7}
       expect: {status: 201}
 `,
   },
