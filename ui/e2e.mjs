@@ -159,7 +159,7 @@ await step('a run opens beside the list, Esc closes it', async () => {
 
 await step('Run now runs the check', async () => {
   await page.click('button:has-text("Run now")');
-  await page.waitForSelector('.toolbar [role=status]');
+  await page.waitForSelector('.tries[role=status] li >> text=/ok in|failed at/');
 });
 
 await step('Explore takes a query by keyboard', async () => {
@@ -271,7 +271,7 @@ await step('the dark theme is kept', async () => {
 
 await step('nothing is wider than 390 px', async () => {
   await fresh({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
-  for (const h of ['#/now', '#/checks', '#/alerts', '#/alerts?tab=outbox', '#/explore?q=up', '#/itself']) {
+  for (const h of ['#/now', '#/checks', '#/checks?tab=maintenance', '#/checks?tab=report', '#/checks?tab=places', '#/checks?tab=new', '#/alerts', '#/alerts?tab=outbox', '#/explore?q=up', '#/itself']) {
     await page.goto(base + '/' + h);
     await visible('h1.sentence');
     await page.waitForTimeout(400);
@@ -281,6 +281,229 @@ await step('nothing is wider than 390 px', async () => {
 });
 
 if (mock) {
+  await step('the matrix shows each place, filters by the address and groups', async () => {
+    await fresh();
+    await page.goto(base + '/#/checks');
+    await visible('.matrix [data-row]');
+    equal(await page.locator('.matrix [data-row]').first().getAttribute('data-row'), 'billing', 'the first row');
+    equal(await page.locator('.matrix thead th.place').count(), 4, 'places');
+    const cell = await page.textContent('[data-row=images] td.place:last-child');
+    if (!/down/.test(cell) || !/tls/.test(cell)) throw new Error(`the cell of a failing place says “${cell}”`);
+    await visible('.whyrow >> text=the TLS handshake took longer than 10 s');
+    await page.selectOption('[aria-label=State]', 'breach');
+    await at('state=breach');
+    await page.waitForFunction(() => document.querySelectorAll('.matrix [data-row]').length === 6);
+    await page.fill('[aria-label="Filter checks"]', 'kind-of-nothing');
+    await visible('text=No check matches the filter.');
+    await page.click('text=Show all');
+    await page.waitForFunction(() => document.querySelectorAll('.matrix [data-row]').length > 20);
+    await page.selectOption('[aria-label=Groups]', 'team');
+    await at('group=team');
+    await visible('.grouprow >> text=shop');
+    await page.goto('about:blank');
+    await page.goto(base + '/#/checks?find=ethereum&kind=evm');
+    await page.waitForFunction(() => document.querySelectorAll('.matrix [data-row]').length === 2);
+  });
+
+  await step('run now from all places shows each result', async () => {
+    await page.goto(base + '/#/checks/images');
+    await visible('.multiples figure >> nth=2');
+    await page.keyboard.press('w');
+    await page.waitForFunction(() => document.querySelectorAll('.tries li').length === 3 && /1 of 3 places sees it fail/.test(document.querySelector('.tries').textContent));
+    await visible('.tries li:has-text("ap-southeast") >> text=failed at tls');
+  });
+
+  await step('before and after a marker is a sentence', async () => {
+    await page.goto(base + '/#/checks/front?range=2d');
+    await page.locator('[aria-label=Marker] option:has-text("shop 2.4.1")').waitFor({ state: 'attached' });
+    await page.selectOption('[aria-label=Marker]', { value: 'm2' });
+    await at('at=\\d+');
+    await visible('.saying >> text=/Resolve, connect, tls and transfer are unchanged; processing fell from .* ms to .* ms \\(-\\d+ %\\)\\./');
+    await page.click('text="6 h"');
+    await at('span=21600');
+    await visible('.side >> text=6 h before');
+  });
+
+  await step('a click on a chart chooses the time', async () => {
+    await page.goto(base + '/#/checks/front');
+    const box = await (await visible('.multiples .u-over')).boundingBox();
+    await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
+    await at('at=\\d+');
+    await visible('.saying');
+  });
+
+  await step('a flow is a waterfall by step, a browser run has its picture', async () => {
+    await page.goto(base + '/#/checks/checkout-flow');
+    await page.locator('caption:has-text("Runs of") ~ tbody tr.breach [data-open]').first().click();
+    await visible('.waterfall.lines .step.is-failed >> text=check out');
+    await visible('.waterfall.lines .step.is-not_reached >> text=pay');
+    await page.locator('.hopline button').first().click();
+    await visible('.hop-open .wf');
+    await page.goto(base + '/#/checks/storefront');
+    await page.locator('caption:has-text("Runs of") ~ tbody tr.breach [data-open]').first().click();
+    await page.waitForFunction(() => (document.querySelector('img.screenshot')?.naturalWidth ?? 0) > 0);
+    await visible('text=Console of the browser');
+  });
+
+  await step('a link to one run finds it, however old', async () => {
+    const old = (await fetch(`${base}/api/v1/checks/front/runs?limit=1&location=hub&before=${new Date(Date.now() - 86400e3).toISOString()}`).then((r) => r.json())).runs[0];
+    await page.goto('about:blank');
+    await page.goto(`${base}/#/checks/front?run=${encodeURIComponent(old.start)}&from_place=hub`);
+    await visible('.panel .waterfall');
+  });
+
+  await step('Silence on a check comes prefilled', async () => {
+    await page.goto(base + '/#/checks/checkout');
+    await page.click('a:has-text("Silence")');
+    await visible('[role=dialog] [aria-label="Matcher 1"]');
+    equal(await page.inputValue('[aria-label="Matcher 1"]'), 'check="checkout page"', 'matcher');
+    await page.keyboard.press('Escape');
+    await gone('[role=dialog]');
+    await page.waitForFunction(() => !location.hash.includes('silence='));
+  });
+
+  await step('a check from a file is read-only and can be copied', async () => {
+    await page.goto(base + '/#/checks/checkout');
+    await visible('text=From vedette.yml: read-only here.');
+    equal(await page.locator('.toolbar button:text-is("Delete")').count(), 0, 'Delete buttons');
+    await page.keyboard.press('e');
+    await at('edit=1');
+    await visible('pre.yamlview >> text=name: checkout page');
+    await visible('button:has-text("Copy as YAML")');
+  });
+
+  await step('a check is made, tried, refused, changed as YAML, paused and deleted', async () => {
+    await page.goto(base + '/#/checks');
+    await visible('.matrix [data-row]');
+    await page.keyboard.press('n');
+    await at('tab=new');
+    await page.fill('[data-field=url]', 'shop.example.org');
+    await page.fill('[data-field=name]', 'made by e2e');
+    expected = /400/;
+    await page.click('.formend .main');
+    await visible('[data-field=url][aria-invalid=true]');
+    await visible('.ff:has([data-field=url]) .wrong >> text=want such as https://');
+    expected = /^$/;
+    await page.fill('[data-field=url]', 'https://shop.example.org/');
+    await page.fill('[data-field=labels]', 'team=e2e');
+    await page.click('text=Try it');
+    await visible('.tries >> text=It is well from all 3 places.');
+    await page.click('.checkform >> text="YAML"');
+    await visible('.cm-content >> text=made by e2e');
+    await page.click('.cm-content');
+    await page.keyboard.press('Control+End');
+    await page.keyboard.type('interval: 5m\n');
+    await page.click('.checkform >> text="Form"');
+    equal(await page.inputValue('[data-field=interval]'), '5m', 'interval from the YAML');
+    await page.click('.formend .main');
+    await at('#/checks/made-by-e2e$');
+    await visible('h1 >> text=made by e2e is up');
+    await page.click('text=Pause');
+    await visible('h1 >> text=paused');
+    await page.click('text=Resume');
+    await visible('h1 >> text=is up');
+    await page.click('.toolbar >> text=Delete');
+    await page.click('[role=dialog] button.main');
+    await at('^#/checks$');
+    await visible('.matrix [data-row]');
+    await page.waitForFunction(() => !document.querySelector('[data-row=made-by-e2e]'));
+  });
+
+  await step('YAML that cannot be read here says so and keeps its text', async () => {
+    await page.goto('about:blank');
+    await page.goto(base + '/#/checks?tab=new&as=yaml');
+    await visible('.cm-content');
+    await page.click('.cm-content');
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('name: &n a\n');
+    await page.click('.checkform >> text="Form"');
+    await visible('.problem >> text=anchors, aliases and tags are not read here');
+    await visible('.cm-content .badline');
+    await at('as=yaml');
+  });
+
+  await step('a maintenance window is made, ended and deleted', async () => {
+    await page.goto(base + '/#/checks?tab=maintenance');
+    await page.click('text=New window');
+    await page.click('[role=dialog] button.main');
+    await visible('.wrong >> text=Give it a name');
+    await page.fill('[role=dialog] input >> nth=0', 'work of e2e');
+    await page.fill('[placeholder="team=shop"]', 'team=shop');
+    await visible('text=/It covers \\d checks\\./');
+    await page.click('[role=dialog] button.main');
+    await gone('[role=dialog]');
+    await visible('tr:has-text("work of e2e") >> text=in force');
+    await page.goto(base + '/#/checks');
+    await visible('.strip >> text=work of e2e');
+    await page.goto(base + '/#/now');
+    await visible('.strip >> text=work of e2e');
+    await page.goto(base + '/#/checks?tab=maintenance');
+    await page.click('tr:has-text("work of e2e") >> text=End now');
+    await visible('tr:has-text("work of e2e") >> text=over');
+    page.once('dialog', (d) => d.accept());
+    await page.click('[aria-label="Delete work of e2e"]');
+    await page.waitForSelector('tr:has-text("work of e2e")', { state: 'detached' });
+  });
+
+  await step('the report of a month, its CSV, its paper', async () => {
+    await page.goto(base + '/#/checks?tab=report');
+    await visible('.daybars >> nth=5');
+    await page.click('[aria-label="The month before"]');
+    await at('month=\\d{4}-\\d\\d');
+    await visible('h1 >> text=/\\d % over/');
+    const csv = await page.getAttribute('a:text-is("CSV")', 'href');
+    const got = await fetch(base + csv);
+    if (!/text\/csv/.test(got.headers.get('content-type'))) throw new Error(`the CSV link answers ${got.headers.get('content-type')}`);
+    await page.emulateMedia({ media: 'print' });
+    equal(await page.locator('.rail').isVisible(), false, 'rail on paper');
+    equal(await page.locator('.toolbar').first().isVisible(), false, 'toolbar on paper');
+    await page.emulateMedia({ media: 'screen' });
+  });
+
+  await step('places tell who is silent and how to add one', async () => {
+    await page.goto(base + '/#/checks?tab=places');
+    await visible('tr:has-text("us-east") >> text=silent');
+    await visible(`text=vedette agent --hub ${base} --location NAME --token-file FILE`);
+  });
+
+  await step('the palette knows the parts of Checks', async () => {
+    await page.keyboard.press('/');
+    await page.keyboard.type('uptime rep');
+    await page.waitForSelector('.found li[aria-selected=true] >> text=Uptime report');
+    await page.keyboard.press('Enter');
+    await at('tab=report');
+  });
+
+  await step('ten thousand checks stay few in the page', async () => {
+    await scenario('scenario=many');
+    await page.goto('about:blank');
+    await page.goto(base + '/#/checks');
+    await visible('.matrix [data-row]');
+    const count = () => page.locator('.matrix [data-row]').count();
+    if ((await count()) > 150) throw new Error(`${await count()} rows are in the page`);
+    const tall = await page.evaluate(() => document.documentElement.scrollHeight);
+    if (tall < 250_000) throw new Error(`the page is ${tall} px tall, want that of ten thousand rows`);
+    await page.evaluate(() => scrollTo(0, document.body.scrollHeight / 2));
+    await page.waitForFunction(() => [...document.querySelectorAll('.matrix [data-row]')].some((r) => r.getBoundingClientRect().top > 0 && r.getBoundingClientRect().top < innerHeight));
+    if ((await count()) > 150) throw new Error(`${await count()} rows are in the page after scrolling`);
+    await page.evaluate(() => scrollTo(0, 0));
+    for (let i = 0; i < 100; i++) await page.keyboard.press('j');
+    if (!(await page.evaluate(() => document.activeElement.dataset.row))) throw new Error('j lost the row');
+    await page.fill('[aria-label="Filter checks"]', 'team=platform bastion');
+    await page.waitForFunction(() => document.querySelectorAll('.matrix [data-row]').length > 0 && [...document.querySelectorAll('.matrix [data-row] .name')].every((n) => /bastion/.test(n.textContent)));
+    await scenario('scenario=full');
+  });
+
+  await step('without checks it says what to paste', async () => {
+    await scenario('scenario=empty');
+    await page.goto('about:blank');
+    await page.goto(base + '/#/checks');
+    await visible('pre >> text=vedette agent --hub');
+    await page.goto(base + '/#/checks?tab=maintenance');
+    await visible('pre >> text=maintenance:');
+    await scenario('scenario=full');
+  });
+
   await step('an alert is silenced in two clicks', async () => {
     await fresh();
     await page.goto(base + '/#/alerts');
@@ -303,6 +526,8 @@ if (mock) {
     await visible('main [data-row]');
     const rows = await page.locator('main [data-row]').count();
     if (rows > 150) throw new Error(`${rows} rows are in the page`);
+    const tall = await page.evaluate(() => document.documentElement.scrollHeight);
+    if (tall < 25_000) throw new Error(`the page is ${tall} px tall, want that of a thousand rows`);
     for (let i = 0; i < 120; i++) await page.keyboard.press('j');
     const key = await page.evaluate(() => document.activeElement.dataset.row);
     if (!key) throw new Error('j lost the row');

@@ -12,13 +12,17 @@ const [base = 'http://127.0.0.1:7676', out = 'shots', only = ''] = process.argv.
 mkdirSync(out, { recursive: true });
 const mock = await isMock(base);
 const get = (p) => fetch(base + p).then((r) => r.json());
-const first = (await get('/api/v1/checks').catch(() => ({ checks: [] }))).checks?.[0]?.id ?? 'self';
+const first = (await get('/api/v1/checks?recent=0').catch(() => ({ checks: [] }))).checks?.[0]?.id ?? 'self';
 
 const rate = encodeURIComponent(mock ? 'sum by (job) (rate(http_requests_total[5m]))' : 'sum by (__name__) ({__name__=~"process_cpu_seconds_total|go_goroutines"})');
 const views = [
   ['now', '#/now'],
   ['checks', '#/checks'],
   ['check', `#/checks/${first}`],
+  ['maintenance', '#/checks?tab=maintenance'],
+  ['report', '#/checks?tab=report'],
+  ['places', '#/checks?tab=places'],
+  ['check-new', '#/checks?tab=new'],
   ['alerts', '#/alerts'],
   ['silences', '#/alerts?tab=silences'],
   ['outbox', '#/alerts?tab=outbox'],
@@ -32,6 +36,16 @@ const open = async (p) => {
   await p.keyboard.press('Enter');
   await p.waitForTimeout(500);
 };
+const show = async (p, sel) => {
+  await p.evaluate((s) => document.querySelector(s)?.scrollIntoView({ block: 'start' }), sel);
+  await p.waitForTimeout(300);
+};
+const openRun = async (p) => {
+  await p.waitForSelector('caption:has-text("Runs of") ~ tbody [data-row]');
+  await p.locator('caption:has-text("Runs of") ~ tbody [data-row] [data-open]').first().evaluate((a) => a.click());
+  await p.waitForSelector('.panel');
+  await p.waitForTimeout(500);
+};
 const more = mock
   ? [
       ['now-empty', '#/now', 'empty'],
@@ -40,7 +54,30 @@ const more = mock
       ['now-error', '#/now', 'error'],
       ['now-service', '#/now?service=pricing', 'full'],
       ['checks-many', '#/checks', 'many'],
+      ['checks-groups', '#/checks?group=team', 'full'],
+      ['checks-empty', '#/checks', 'empty'],
+      ['checks-calm', '#/checks', 'calm'],
       ['check-run', '#/checks/checkout', 'full', async (p) => { await p.waitForSelector('[data-row] time'); await open(p); }],
+      ['check-top', '#/checks/front', 'full'],
+      ['check-compare', `#/checks/front?range=2d&at=${Math.round(Date.now() / 1000 - 26 * 3600)}&span=21600`, 'full', async (p) => { await p.waitForSelector('.saying'); await show(p, '[aria-label="Before and after"]'); }],
+      ['check-history', '#/checks/checkout?range=2d', 'full', (p) => show(p, '[aria-label="Changes of state"]')],
+      ['check-runs', '#/checks/checkout?range=1h', 'full', (p) => show(p, '[aria-label="Runs"]')],
+      ['check-tries', '#/checks/images', 'full', async (p) => { await p.click('button.main'); await p.waitForSelector('.tries .mark', { timeout: 8000 }); await p.waitForTimeout(1800); }],
+      ['check-flow', '#/checks/checkout-flow', 'full', (p) => openRun(p)],
+      ['check-browser', '#/checks/storefront', 'full', (p) => openRun(p)],
+      ['check-chain', '#/checks/eth-2', 'full', (p) => openRun(p)],
+      ['check-table', '#/checks/front?view=table', 'full'],
+      ['check-edit', '#/checks/front?edit=1', 'full'],
+      ['check-yaml', '#/checks/front?edit=1&as=yaml', 'full', (p) => p.waitForTimeout(500)],
+      ['check-readonly', '#/checks/checkout-flow?edit=1', 'full'],
+      ['check-wrong', '#/checks?tab=new', 'full', async (p) => { await p.fill('[data-field=url]', 'shop.example.org'); await p.fill('[data-field=name]', 'shop'); await p.click('.formend .main'); await p.waitForTimeout(400); }],
+      ['check-try', '#/checks?tab=new', 'full', async (p) => { await p.fill('[data-field=url]', 'https://shop.example.org/'); await p.fill('[data-field=name]', 'shop'); await p.fill('[data-field="expect.body_contains"]', 'nowhere'); await p.click('text=Try it'); await p.waitForSelector('.tries'); await show(p, '.tries'); }],
+      ['maintenance-new', '#/checks?tab=maintenance&window=new', 'full'],
+      ['maintenance-empty', '#/checks?tab=maintenance', 'empty'],
+      ['places-empty', '#/checks?tab=places', 'empty'],
+      ['report-past', '#/checks?tab=report&month=2026-10', 'full'],
+      ['report-empty', '#/checks?tab=report', 'empty'],
+      ['silence-check', '#/alerts?tab=silences&silence=check%3D%22checkout%20page%22', 'full'],
       ['alert-open', '#/alerts', 'full', open],
       ['alert-silence', '#/alerts', 'full', async (p) => { await p.click('tbody button.small'); await p.waitForTimeout(300); }],
       ['explore-thousand', '#/explore?q=thousand', 'full'],

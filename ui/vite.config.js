@@ -21,7 +21,13 @@ export default defineConfig({
         chunkFileNames: '[name].js',
         assetFileNames: (a) => (a.names?.[0]?.endsWith('.css') ? 'app.css' : '[name][extname]'),
         // All that the first screen needs is one file; what only some screens use comes with them.
-        codeSplitting: { groups: [{ name: 'app', tags: ['$initial'] }] },
+        // The two editors share one file of the editor itself.
+        codeSplitting: {
+          groups: [
+            { name: 'app', tags: ['$initial'], priority: 2 },
+            { name: 'codemirror', test: /node_modules[\\/](@codemirror|@lezer|@marijn|crelt|style-mod|w3c-keyname)[\\/]/, priority: 1 },
+          ],
+        },
       },
     },
   },

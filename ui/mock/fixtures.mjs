@@ -1,14 +1,16 @@
 // Made-up answers that look like a small shop on a bad evening. Values depend on
 // the time alone, so that a reload shows the same picture, moved on.
 
-const iso = (ms) => new Date(ms).toISOString();
-const sec = 1000;
-const min = 60 * sec;
-const hour = 60 * min;
-const day = 24 * hour;
+import * as synthetic from './checks.mjs';
+
+export const iso = (ms) => new Date(ms).toISOString();
+export const sec = 1000;
+export const min = 60 * sec;
+export const hour = 60 * min;
+export const day = 24 * hour;
 
 /** The same number for the same words, between 0 and 1. */
-function noise(...parts) {
+export function noise(...parts) {
   let h = 0x811c9dc5;
   for (const c of parts.join('|')) h = Math.imul(h ^ c.charCodeAt(0), 0x01000193) >>> 0;
   h ^= h >>> 15;
@@ -16,7 +18,7 @@ function noise(...parts) {
   h ^= h >>> 12;
   return (h >>> 0) / 4294967296;
 }
-const wave = (t, name, base, swing = 0.2) => base * (1 + swing * Math.sin(t / 1700 + noise(name) * 6) + 0.12 * (noise(name, Math.floor(t / 10)) - 0.5));
+export const wave = (t, name, base, swing = 0.2) => base * (1 + swing * Math.sin(t / 1700 + noise(name) * 6) + 0.12 * (noise(name, Math.floor(t / 10)) - 0.5));
 
 export const metricNames = [
   'alertmanager_notifications_total', 'go_gc_duration_seconds', 'go_goroutines', 'go_memstats_alloc_bytes', 'http_request_duration_seconds_bucket', 'http_request_duration_seconds_count',
@@ -87,10 +89,10 @@ export function now(scenario, tenant = 'default') {
   return {
     at: iso(t),
     state: calm ? 'ok' : 'page',
-    sentence: scenario === 'empty' ? 'All is well: Vedette watches itself and this host; nothing else reports yet.' : calm ? `All is well: ${n} services, 9 checks and 24 rules, no breach for 3 d 4 h.` : `3 of ${n.toLocaleString('en-GB')} services breach: orders errors 4.2 % for 12 min; pricing p99 3.1 times its usual for 18 min; one is silent.`,
+    sentence: scenario === 'empty' ? 'All is well: Vedette watches itself and this host; nothing else reports yet.' : calm ? `All is well: ${n} services, 21 checks and 24 rules, no breach for 3 d 4 h.` : `3 of ${n.toLocaleString('en-GB')} services breach: orders errors 4.2 % for 12 min; pricing p99 3.1 times its usual for 18 min; one is silent.`,
     breaches: calm ? [] : breaches,
     services: tenant === 'acme' ? services.slice(0, 2) : services,
-    checks: scenario === 'empty' ? { total: 1, up: 1, down: 0, unknown: 0 } : calm ? { total: 9, up: 9, down: 0, unknown: 0 } : { total: 9, up: 6, down: 2, unknown: 1 },
+    checks: scenario === 'empty' ? { total: 1, up: 1, down: 0, unknown: 0 } : calm ? { total: 21, up: 21, down: 0, unknown: 0 } : { total: 23, up: 13, down: 3, unknown: 1 },
     host: {
       name: 'shop-1', cpu: wave(t / sec, 'cpu', 0.24), memory: 0.41, memory_bytes: 1.06e10, memory_total: 2.58e10, disk: 0.63, disk_free: 1.24e11, net_rx: wave(t / sec, 'rx', 1.4e6), net_tx: wave(t / sec, 'tx', 6e5), load1: 0.42, uptime_seconds: 3.2 * 86400,
       spark: (() => {
@@ -101,89 +103,6 @@ export function now(scenario, tenant = 'default') {
     self: { cpu: 0.014, memory: 7.2e7, goroutines: 184, series: scenario === 'empty' ? 912 : 48211, samples_per_second: scenario === 'empty' ? 61.2 : 3218, uptime_seconds: 4.1 * 3600 },
     arrived: scenario === 'empty' ? { self: 1830, checks: 96 } : { self: 180211, scrape: 4.1e6, remote_write_v1: 1.2e6, otlp: 81234 },
   };
-}
-
-const phases = ['resolve', 'connect', 'tls', 'processing', 'transfer'];
-
-function hop(url, ms, failedAt, extra = {}) {
-  const p = {};
-  phases.forEach((n, i) => {
-    const skip = n === 'tls' && url.startsWith('http:');
-    const stage = phases.indexOf(failedAt);
-    p[n] = skip ? { state: 'skipped', seconds: 0 } : stage >= 0 && i > stage ? { state: 'not_reached', seconds: 0 } : { state: i === stage ? 'failed' : 'done', seconds: ms[i] / 1000 };
-  });
-  return { url, address: '192.0.2.10:443', phases: p, bytes: 18234, ...extra };
-}
-
-export function run(c, at, ok, seed) {
-  const k = 0.8 + 0.5 * noise(c.id, seed);
-  const ms = c.base.map((m) => m * k);
-  const tls = c.target.startsWith('https') ? { version: 'TLS 1.3', cipher: 'TLS_AES_128_GCM_SHA256', alpn: 'http/1.1', subject: `CN=${new URL(c.target).hostname}`, issuer: 'CN=R11, O=Example Trust', names: [new URL(c.target).hostname], not_after: iso(Date.now() + c.cert * day) } : undefined;
-  const stage = ok ? undefined : c.stage;
-  const hops = [];
-  if (c.redirect) hops.push(hop('http://' + new URL(c.target).host + '/', [1.1, ms[1], 0, ms[3] / 4, 0.2], undefined, { status: 301, proto: 'HTTP/1.1', bytes: 0, location: c.target }));
-  if (stage === 'tls') hops.push(hop(c.target, [ms[0], ms[1], ms[2], 0, 0], 'tls', { bytes: 0 }));
-  else if (stage === 'resolve') hops.push(hop(c.target, [5000, 0, 0, 0, 0], 'resolve', { bytes: 0, address: undefined }));
-  else if (stage === 'processing') hops.push(hop(c.target, [ms[0], ms[1], ms[2], 10000, 0], 'processing', { bytes: 0, tls }));
-  else hops.push(hop(c.target, ms, undefined, { status: stage === 'status' ? 503 : 200, proto: 'HTTP/1.1', tls }));
-  const total = hops.reduce((s, h) => s + phases.reduce((a, p) => a + h.phases[p].seconds, 0), 0);
-  return {
-    check: c.id, kind: 'http', target: c.target, location: 'hub', start: iso(at), duration_seconds: total, lag_seconds: 0.0004, success: ok,
-    ...(ok ? {} : { stage, reason: c.reason, message: c.message, reply: stage === 'status' ? 'HTTP/1.1 503 Service Unavailable\nContent-Type: text/html\nRetry-After: 30\n\n<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>' : undefined }),
-    hops,
-  };
-}
-
-const checkList = [
-  { id: 'checkout', name: 'checkout page', target: 'https://shop.example/checkout', interval: 10, base: [1.2, 0.6, 4.1, 84, 3.1], state: 'down', failing: 66, stage: 'processing', reason: 'timeout', message: 'no reply within 10 s', cert: 61, redirect: true },
-  { id: 'billing', name: 'billing API', target: 'https://billing.example/v2/health', interval: 30, base: [1.4, 0.7, 5, 21, 0.4], state: 'down', failing: 8, stage: 'status', reason: 'unexpected_status', message: 'status 503, expected 200 to 299', cert: 9 },
-  { id: 'partner', name: 'partner feed of a customer whose name is far longer than any column would like it to be', target: 'https://feeds.partner.example/export/daily.json?format=full', interval: 60, base: [22, 31, 44, 120, 80], state: 'unknown', cert: 33 },
-  { id: 'front', name: 'front page', target: 'https://shop.example/', interval: 10, base: [1.1, 0.5, 4, 12, 1.4], state: 'up', cert: 61, redirect: true },
-  { id: 'catalogue', name: 'catalogue', target: 'http://127.0.0.1:8081/health', interval: 5, base: [0, 0.1, 0, 1.9, 0.1], state: 'up', cert: null },
-  { id: 'search', name: 'search', target: 'https://shop.example/search?q=tea', interval: 15, base: [1.2, 0.6, 4.2, 64, 12], state: 'up', blip: 31, stage: 'status', reason: 'unexpected_status', message: 'status 503, expected 200 to 299', cert: 61 },
-  { id: 'images', name: 'images CDN', target: 'https://img.shop.example/logo.png', interval: 30, base: [4, 8, 9, 6, 22], state: 'up', blip: 52, stage: 'tls', reason: 'certificate_expired', message: 'the certificate of img.shop.example ended 2 h ago', cert: 2 },
-  { id: 'payment', name: 'payment provider', target: 'https://pay.provider.example/ping', interval: 10, base: [12, 14, 31, 140, 0.5], state: 'up', cert: 200 },
-  { id: 'self', name: 'Vedette itself', target: 'http://127.0.0.1:7575/-/healthy', interval: 5, base: [0, 0.08, 0, 0.4, 0.05], state: 'up', cert: null, source: 'builtin' },
-];
-
-export function checks(scenario) {
-  const t = Date.now();
-  let list = checkList;
-  if (scenario === 'empty') list = checkList.filter((c) => c.id === 'self');
-  if (scenario === 'calm') list = checkList.map((c) => ({ ...c, state: 'up', failing: 0, cert: c.cert && c.cert + 40 }));
-  if (scenario === 'many') {
-    list = [...checkList];
-    for (let i = 0; i < 1000; i++) list.push({ ...checkList[3 + (i % 6)], id: `c${i}`, name: `${checkList[3 + (i % 6)].name} ${i}`, source: 'config' });
-  }
-  return list.map((c) => {
-    const n = c.state === 'unknown' ? 0 : 60;
-    const last = Math.floor(t / (c.interval * sec)) * c.interval * sec;
-    const recent = [];
-    for (let i = n - 1; i >= 0; i--) {
-      const ok = !(i < (c.failing ?? 0) || (c.blip && i === 60 - c.blip && scenario !== 'calm'));
-      const r = run(c, last - i * c.interval * sec, ok, Math.floor((last - i * c.interval * sec) / 1000));
-      recent.push({ t: (last - i * c.interval * sec) / 1000, ok, stage: r.stage ?? '', ms: phases.map((p) => r.hops.reduce((a, h) => a + h.phases[p].seconds * 1000, 0)) });
-    }
-    return {
-      ...c, kind: 'http', location: 'hub', interval_seconds: c.interval, labels: { team: c.id === 'billing' ? 'billing' : 'shop' }, source: c.source ?? 'config',
-      since: iso(c.state === 'down' ? t - (c.failing ?? 1) * c.interval * sec : c.state === 'unknown' ? t - 50 * sec : t - 3.2 * day), consecutive: c.state === 'down' ? c.failing : 2000,
-      uptime_24h: c.state === 'unknown' ? null : c.failing ? 1 - c.failing / (86400 / c.interval) : c.blip ? 0.99983 : 1, runs_24h: n ? Math.floor(86400 / c.interval) : 0,
-      last: n ? run(c, last, c.state === 'up', Math.floor(last / 1000)) : null, recent,
-    };
-  });
-}
-
-export function runs(c, limit, failedOnly, before) {
-  const out = [];
-  let t = Math.floor((before ? Date.parse(before) - 1 : Date.now()) / (c.interval * sec)) * c.interval * sec;
-  for (let i = 0; out.length < Math.min(limit, 100) && i < 4000; i++, t -= c.interval * sec) {
-    const age = Math.round((Date.now() - t) / (c.interval * sec));
-    const ok = !(age < (c.failing ?? 0) || (c.blip && age % 60 === 60 - c.blip));
-    if (failedOnly && ok) continue;
-    if (c.state === 'unknown') break;
-    out.push(run(c, t, ok, Math.floor(t / 1000)));
-  }
-  return out;
 }
 
 const ruleDefs = [
@@ -316,9 +235,16 @@ export function itself(scenario) {
   };
 }
 
-function seriesFor(expr, scenario) {
+function seriesFor(expr, scenario, made) {
   if (/nothing|ALERTS/.test(expr) || (scenario === 'empty' && !/vedette|probe|up/.test(expr))) return [];
-  if (/probe_http_duration_seconds/.test(expr)) return phases.map((phase, i) => ({ metric: { phase }, base: [0.0012, 0.0007, 0.0042, 0.064, 0.0031][i] }));
+  if (/probe_(http|phase)_duration_seconds/.test(expr)) {
+    const list = synthetic.phaseSeries(expr, scenario, made);
+    return /by \(phase\)/.test(expr) ? list.filter((s, i) => list.findIndex((x) => x.metric.phase === s.metric.phase) === i).map((s) => ({ ...s, shown: { phase: s.metric.phase } })) : list;
+  }
+  if (/count by \(location\)/.test(expr)) {
+    const down = /== 0/.test(expr);
+    return synthetic.locations(scenario).filter((l) => l.checks && l.state === 'up').map((l) => ({ metric: { location: l.name }, base: down ? synthetic.checks(scenario === 'many' ? 'full' : scenario, 1).filter((c) => c.failing.includes(l.name)).length : l.checks, flat: true })).filter((s) => s.base);
+  }
   if (/thousand|topk\(1000/.test(expr) || scenario === 'many') return Array.from({ length: 1000 }, (_, i) => ({ metric: { __name__: 'http_requests_total', job: 'fleet', instance: `10.0.${i >> 8}.${i & 255}:9100` }, base: 10 * noise(i) }));
   if (/native/.test(expr)) return ['gateway', 'orders'].map((job) => ({ metric: { __name__: 'rpc_native_seconds', job }, native: true, base: 100 }));
   if (/by \(job\)/.test(expr)) return ['gateway', 'catalogue', 'pricing', 'orders', 'worker'].map((job, i) => ({ metric: { job }, base: /bytes/.test(expr) ? 4e8 * (1 + i / 3) : [1312, 871, 342, 118, 96][i] }));
@@ -328,15 +254,27 @@ function seriesFor(expr, scenario) {
 
 const native = (v) => ({ count: String(Math.round(v)), sum: String(v * 0.031), buckets: [[0, '0', '0.01', String(v / 3)], [0, '0.01', '0.1', String(v / 3)], [0, '0.1', '1', String(v / 3)]] });
 
-export function query(range, q, scenario) {
+/** The share q of the values of a phase in a span. */
+function quantileOver(s, expr, t) {
+  const share = Number(/quantile_over_time\(([\d.]+)/.exec(expr)?.[1] ?? 0.5);
+  const m = /\[(\d+)s\]/.exec(expr);
+  const len = m ? Number(m[1]) : 300;
+  const v = [];
+  for (let i = 0; i < 240; i++) v.push(synthetic.phaseAt(s, t - (i / 240) * len));
+  const have = v.filter((x) => x !== null).sort((a, b) => a - b);
+  return have.length ? have[Math.min(have.length - 1, Math.floor(share * have.length))] : null;
+}
+
+export function query(range, q, scenario, made = []) {
   const expr = q.get('query') ?? '';
   const depth = [...expr].reduce((n, c) => n + (c === '(' ? 1 : c === ')' ? -1 : 0), 0);
   if (depth !== 0 || !expr.trim()) return { type: 'bad_data', error: `invalid parameter "query": 1:${expr.length + 1}: parse error: unclosed left parenthesis` };
-  const list = seriesFor(expr, scenario);
+  const list = seriesFor(expr, scenario, made);
   const extra = /rate\(\w+(?<!_total|_count|_sum|_bucket)[[{]/.test(expr) ? { infos: ['PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket'] } : {};
   if (!range) {
     const t = Number(q.get('time') ?? Date.now() / 1000);
     if (/^\s*[\d.]+\s*$/.test(expr)) return { data: { resultType: 'scalar', result: [t, expr.trim()] } };
+    if (/quantile_over_time/.test(expr) && list[0]?.check) return { data: { resultType: 'vector', result: list.map((s) => ({ metric: s.shown ?? s.metric, value: [t, String(quantileOver(s, expr, t))] })).filter((s) => s.value[1] !== 'null') } };
     return { extra, data: { resultType: 'vector', result: list.map((s) => (s.native ? { metric: s.metric, histogram: [t, native(s.base * 40)] } : { metric: s.metric, value: [t, String(s.flat ? s.base : wave(t, JSON.stringify(s.metric), s.base))] })) } };
   }
   const start = Number(q.get('start'));
@@ -350,12 +288,17 @@ export function query(range, q, scenario) {
         const values = [];
         const histograms = [];
         for (let t = start; t <= end + 1e-6; t += step) {
+          if (s.check) {
+            const v = synthetic.phaseAt(s, t);
+            if (v !== null) values.push([t, String(v)]);
+            continue;
+          }
           const at = (t - start) / (end - start || 1);
           if (list.length > 3 && n === 2 && at > 0.4 && at < 0.5) continue;
           if (s.native) histograms.push([t, native(s.base * (t % 1000))]);
           else values.push([t, String(s.flat ? (s.metric.job === 'legacy-billing' && at < 0.7 ? 1 : s.base) : wave(t, JSON.stringify(s.metric), s.base) * (at > 0.75 && n === 0 ? 1.6 : 1))]);
         }
-        return s.native ? { metric: s.metric, histograms } : { metric: s.metric, values };
+        return s.native ? { metric: s.metric, histograms } : { metric: s.shown ?? s.metric, values };
       }),
     },
   };

@@ -32,7 +32,7 @@ for (const name of bundled()) {
 }
 writeFileSync(join(dist, 'THIRD_PARTY_LICENSES'), text);
 
-const budget = { 'app.js': 60, 'app.css': 20, 'editor.js': 140 };
+const budget = { 'app.js': 60, 'app.css': 20, 'codemirror.js': 125, 'editor.js': 30 };
 let total = 0;
 let failed = false;
 const sizes = {};

@@ -26,11 +26,17 @@ export interface ChartProps {
   focus?: number;
   /** Lines that alone are drawn, when any. */
   only?: Set<number>;
+  /** The least upper end of the y axis, for charts that are read side by side. */
+  top?: number;
   markers?: { t: number; text: string }[];
+  /** Labelled times, such as releases. */
+  ticks?: { t: number; text: string }[];
   sync?: string;
   theme?: string;
   onZoom?: (from: number, to: number) => void;
   onBack?: () => void;
+  /** A click that is no drag. */
+  onPick?: (t: number) => void;
   onCursor?: (index: number | null) => void;
   onFocus?: (line: number | null) => void;
 }
@@ -113,6 +119,8 @@ export function Chart(p: ChartProps) {
           x: { time: true, range: () => [props.current.from, props.current.to] },
           y: {
             range: (_u, lo, hi) => {
+              const top = props.current.top;
+              if (top && hi !== null) hi = Math.max(hi, top);
               if (lo === null || hi === null || !Number.isFinite(lo) || !Number.isFinite(hi)) return [0, 1];
               if (lo >= 0) lo = 0;
               if (hi <= 0) hi = 0;
@@ -166,13 +174,22 @@ export function Chart(p: ChartProps) {
               if (!props.current.stacked) props.current.onFocus?.(i === null || i === 0 ? null : i - 1);
             },
           ],
-          draw: [(v) => drawMarkers(v, props.current.markers ?? [], ink)],
+          draw: [(v) => drawTicks(v, props.current.ticks ?? [], ink), (v) => drawMarkers(v, props.current.markers ?? [], ink)],
         },
       },
       data(),
       el,
     );
     plot.current = u;
+    let downAt = NaN;
+    let picking: ReturnType<typeof setTimeout> | undefined;
+    u.over.addEventListener('mousedown', (e) => (downAt = e.clientX));
+    u.over.addEventListener('click', (e) => {
+      clearTimeout(picking);
+      if (!props.current.onPick || e.detail > 1 || Math.abs(e.clientX - downAt) > 4) return;
+      const t = u.posToVal(e.clientX - u.over.getBoundingClientRect().left, 'x');
+      picking = setTimeout(() => props.current.onPick?.(t), 250); // the second click of a double click goes back instead
+    });
     const ro = new ResizeObserver(() => {
       const w = Math.max(200, el.clientWidth);
       if (w !== u.width) u.setSize({ width: w, height: props.current.height ?? 260 });
@@ -181,6 +198,7 @@ export function Chart(p: ChartProps) {
     applyFocus(u);
     return () => {
       ro.disconnect();
+      clearTimeout(picking);
       u.destroy();
       plot.current = null;
     };
@@ -188,7 +206,11 @@ export function Chart(p: ChartProps) {
 
   useEffect(() => {
     plot.current?.setData(data());
-  }, [p.times, p.lines, p.from, p.to]);
+  }, [p.times, p.lines, p.from, p.to, p.top]);
+
+  useEffect(() => {
+    plot.current?.redraw(false);
+  }, [p.ticks, p.markers]);
 
   useEffect(() => {
     if (plot.current) applyFocus(plot.current);
@@ -297,7 +319,7 @@ export function Chart(p: ChartProps) {
       onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
     >
       {p.unit && <div class="axis-unit">{p.unit}</div>}
-      <div ref={box} class="plot" style={{ minHeight: p.height ?? 260 }} />
+      <div ref={box} class="plot" style={{ minHeight: `${p.height ?? 260}px` }} />
       <div ref={tip} class="tip" hidden />
     </div>
   );
@@ -310,6 +332,31 @@ function lonely(v: (number | null)[], a: number, b: number): boolean {
     if (v[i] !== null && v[i] !== undefined && (v[i - 1] ?? null) === null && (v[i + 1] ?? null) === null) return true;
   }
   return false;
+}
+
+function drawTicks(u: uPlot, ticks: { t: number; text: string }[], ink: (n: string) => string) {
+  const c = u.ctx;
+  const { left, top, height, width } = u.bbox;
+  const px = devicePixelRatio;
+  c.save();
+  c.strokeStyle = ink('soft');
+  c.fillStyle = ink('soft');
+  c.lineWidth = px;
+  c.setLineDash([3 * px, 3 * px]);
+  c.font = `${11 * px}px system-ui`;
+  for (const m of ticks) {
+    const x = Math.round(u.valToPos(m.t, 'x', true));
+    if (x < left || x > left + width) continue;
+    c.beginPath();
+    c.moveTo(x, top);
+    c.lineTo(x, top + height);
+    c.stroke();
+    const w = c.measureText(m.text).width;
+    const right = x + 4 * px + w < left + width;
+    c.textAlign = right ? 'left' : 'right';
+    c.fillText(m.text, right ? x + 4 * px : x - 4 * px, top + 9 * px);
+  }
+  c.restore();
 }
 
 function drawMarkers(u: uPlot, markers: { t: number; text: string }[], ink: (n: string) => string) {

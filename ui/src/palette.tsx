@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { getJSON, prom } from './base/api.ts';
+import { getJSON, mayWrite, prom } from './base/api.ts';
 import { go, href } from './base/router.ts';
-import type { Check, Now, RuleGroup } from './base/types.ts';
+import type { Check, Location, Now, RuleGroup } from './base/types.ts';
 import { screens } from './shell.tsx';
 import { Dialog } from './ui/parts.tsx';
 import { match } from './base/match.ts';
@@ -13,11 +13,24 @@ interface Item {
   to: () => string;
 }
 
+/** What stands inside a screen and is looked for by its own name; the last is for those who may write. */
+const parts: [string, string, () => string, boolean?][] = [
+  ['New check', 'Checks', () => href(['checks'], { tab: 'new' }), true],
+  ['New maintenance window', 'Checks', () => href(['checks'], { tab: 'maintenance', window: 'new' }), true],
+  ['Maintenance windows', 'Checks', () => href(['checks'], { tab: 'maintenance' })],
+  ['Uptime report of the month', 'Checks', () => href(['checks'], { tab: 'report' })],
+  ['Places that run checks', 'Checks', () => href(['checks'], { tab: 'places' })],
+  ['Checks that breach', 'Checks', () => href(['checks'], { state: 'breach' })],
+];
+
 /** Finds screens, checks, alerts, services and metric names. */
 export function Palette({ close }: { close: () => void }) {
   const [q, setQ] = useState('');
   const [at, setAt] = useState(0);
-  const [items, setItems] = useState<Item[]>(() => screens.map((s) => ({ kind: 'screen', text: s.name, note: `g ${s.key}`, to: () => href([s.id]) })));
+  const [items, setItems] = useState<Item[]>(() => [
+    ...screens.map((s) => ({ kind: 'screen', text: s.name, note: `g ${s.key}`, to: () => href([s.id]) })),
+    ...parts.filter(([, , , write]) => !write || mayWrite()).map(([text, note, to]) => ({ kind: 'screen', text, note, to })),
+  ]);
   const [waiting, setWaiting] = useState(4);
   const list = useRef<HTMLUListElement>(null);
 
@@ -28,7 +41,12 @@ export function Palette({ close }: { close: () => void }) {
         .then((x) => setItems((old) => [...old, ...x]), () => undefined)
         .finally(() => setWaiting((n) => n - 1));
     };
-    add(getJSON<{ checks: Check[] | null }>('/api/v1/checks', a.signal).then((r) => (r.checks ?? []).map((c) => ({ kind: 'check', text: c.name, note: c.target, to: () => href(['checks', c.id]) }))));
+    add(
+      getJSON<{ checks: Check[] | null; locations?: Location[] | null }>('/api/v1/checks?recent=0&hops=0', a.signal).then((r) => [
+        ...(r.checks ?? []).map((c) => ({ kind: 'check', text: c.name, note: c.state === 'up' ? c.target : c.state, to: () => href(['checks', c.id]) })),
+        ...(r.locations ?? []).map((l) => ({ kind: 'place', text: l.name, note: l.state === 'up' ? '' : l.state, to: () => href(['checks'], { tab: 'places' }) })),
+      ]),
+    );
     add(
       prom<{ groups: RuleGroup[] }>('rules', { type: 'alert' }, a.signal).then((r) => {
         const seen = new Set<string>();

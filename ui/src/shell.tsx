@@ -316,6 +316,8 @@ const keyList: [string, string][] = [
   ['r', 'load again and sort again'],
   ['c', 'copy the link to this view'],
   ['← →', 'move along a focused chart'],
+  ['n', 'new check, or new maintenance window, on Checks'],
+  ['w, e', 'run now, edit, on one check'],
   ['?', 'this list'],
 ];
 

@@ -7,6 +7,13 @@ import { autoStep, parseDuration, parseRange } from '../src/base/time.ts';
 import { joinInstant, joinRange } from '../src/screens/results.ts';
 import { alertSentence, joinAlerts, matcherText, parseMatcher } from '../src/screens/alertdata.ts';
 import { distinct, keepOrder } from '../src/ui/table.tsx';
+import { readYaml, writeYaml, YamlError, type Yaml } from '../src/base/yaml.ts';
+import { changeWords, changed, compareSentence, spreads, type Phases } from '../src/screens/beforeafter.ts';
+import { errorKey, fieldFor, fromField, getPath, hiddenKeys, kindDefs, kindOf, setPath, shownKeys, toField, type FieldDef } from '../src/screens/checkdata.ts';
+import { columnsOf, compareChecks, groupChecks, matrixSentence, quorumWords, segments, signOfPlace, unixNanos, wanted } from '../src/screens/checkparts.ts';
+import { compareWindows, cronWords, stateOf, whatWords } from '../src/screens/maintenancedata.ts';
+import { reportSentence, stepMonth } from '../src/screens/reportdata.ts';
+import type { Change, Check, Location, ReportRow, Window } from '../src/base/types.ts';
 
 test('numbers have three significant digits', () => {
   const f = (n: number, want: string) => assert.equal(sig3(n), want);
@@ -127,4 +134,222 @@ test('alerts of rules and of the Alertmanager API are one list', () => {
   assert.equal(list[1]!.state, 'silenced');
   assert.deepEqual(alertSentence(list), { text: '1 alert fires: Down; 1 silenced or inhibited.', state: 'page' });
   assert.equal(alertSentence([]).text, 'Nothing fires.');
+});
+
+const check = (id: string, state: Check['state'], more: Partial<Check> = {}): Check => ({ id, name: id, kind: 'http', target: `https://${id}.example/`, interval_seconds: 30, labels: {}, source: 'config', state, since: null, uptime_24h: 1, runs_24h: 10, location: 'hub', consecutive: 1, last: null, recent: [], places: [], severity: 'page', ...more });
+
+test('the matrix has breaches first, the worst on top', () => {
+  const all = [
+    check('up', 'up'),
+    check('paused', 'paused'),
+    check('slow', 'up', { slow: [{ location: 'hub', phase: 'tls', now_seconds: 1, usual_seconds: 0.1, since: '' }] }),
+    check('work', 'maintenance'),
+    check('child', 'unreachable'),
+    check('dark', 'unknown'),
+    check('part', 'degraded'),
+    check('flap', 'flapping'),
+    check('ticket', 'down', { severity: 'warning' }),
+    check('down 10', 'down'),
+    check('down 9', 'down'),
+  ];
+  const want = ['down 9', 'down 10', 'ticket', 'flap', 'part', 'dark', 'child', 'work', 'slow', 'up', 'paused'];
+  assert.deepEqual([...all].sort(compareChecks).map((c) => c.id), want);
+  assert.deepEqual([...all].reverse().sort(compareChecks).map((c) => c.id), want);
+});
+
+test('groups with breaches come first, those without the label last', () => {
+  const all = [check('a', 'up', { labels: { team: 'a' } }), check('z', 'down', { labels: { team: 'z' } }), check('y', 'up', { labels: { team: 'z' } }), check('none', 'up')];
+  const g = groupChecks(all, 'team');
+  assert.deepEqual(g.map((x) => [x.name, x.checks.map((c) => c.id), x.breaches]), [['z', ['z', 'y'], 1], ['a', ['a'], 0], ['', ['none'], 0]]);
+  assert.equal(groupChecks(all, '').length, 1);
+});
+
+test('the filter takes text, state, kind and label together', () => {
+  const c = check('checkout', 'down', { labels: { team: 'shop' }, stage: 'tls' });
+  const w = { find: '', state: '', kind: '', label: '' };
+  const f = (more: Partial<typeof w>, want: boolean) => assert.equal(wanted(c, { ...w, ...more }), want, JSON.stringify(more));
+  f({}, true);
+  f({ find: 'CHECK team=shop' }, true);
+  f({ find: 'check other' }, false);
+  f({ state: 'breach' }, true);
+  f({ state: 'up' }, false);
+  f({ state: 'slow' }, false);
+  f({ kind: 'dns' }, false);
+  f({ label: 'team=shop' }, true);
+  f({ label: 'team=billing' }, false);
+  f({ label: 'team' }, true);
+  f({ label: 'tier' }, false);
+});
+
+test('columns are the places that run something, in the order of the server', () => {
+  const p = (location: string) => ({ location, state: 'up' as const, since: null, consecutive: 1, uptime_24h: 1, runs_24h: 1, last: null, recent: [] });
+  const l = (name: string) => ({ name }) as Location;
+  assert.deepEqual(columnsOf([check('a', 'up', { places: [p('new'), p('hub')] }), check('b', 'up', { places: [p('eu')] })], [l('hub'), l('us'), l('eu')]), ['hub', 'eu', 'new']);
+  assert.deepEqual(columnsOf([check('a', 'up', { places: undefined })], []), ['hub']);
+});
+
+test('the sentence of the matrix says what is down and who is silent', () => {
+  const l = (name: string, state: Location['state']) => ({ name, state }) as Location;
+  const f = (all: Check[], locs: Location[], want: string, state: string) => assert.deepEqual(matrixSentence(all, locs), { text: want, state });
+  f([check('a', 'up'), check('b', 'up')], [], 'All 2 checks are up.', 'ok');
+  f([check('a', 'up')], [], 'The one check is up.', 'ok');
+  f([check('a', 'down'), check('b', 'up'), check('c', 'unknown')], [l('eu', 'silent')], '1 of 3 checks is down: a; 1 is not known; eu is silent.', 'page');
+  f([check('a', 'down', { severity: 'warning' })], [], '1 of 1 check is down: a.', 'warning');
+  f([check('a', 'degraded'), check('b', 'up')], [], 'a fails in part or by turns.', 'warning');
+  f([check('a', 'degraded'), check('b', 'unknown')], [], 'Of 2 checks 1 fails in part or by turns, 1 is not known.', 'warning');
+  f([check('a', 'up'), check('b', 'paused')], [], '1 check up; 1 check is paused, in maintenance or explained by another.', 'ok');
+});
+
+test('quorum in words, and a calm sign for what is nobody’s business', () => {
+  const p = (location: string, state: 'up' | 'down') => ({ location, state, since: null, consecutive: 1, uptime_24h: 1, runs_24h: 1, last: null, recent: [] });
+  assert.equal(quorumWords(check('a', 'down', { places: [p('hub', 'down'), p('eu', 'down'), p('us', 'up')], failing: ['hub', 'eu'], need: 2, silent: ['us'] })), '2 of 3 places see it down; 2 must agree; us is silent');
+  assert.equal(quorumWords(check('a', 'up', { places: [p('hub', 'up')], need: 1 })), 'one place: hub');
+  assert.equal(signOfPlace(check('a', 'maintenance'), 'down'), 'silenced');
+  assert.equal(signOfPlace(check('a', 'degraded'), 'down'), 'page');
+});
+
+test('start times become exact nanoseconds', () => {
+  assert.equal(unixNanos('2026-11-23T04:27:29.123456789Z'), '1795408049123456789');
+  assert.equal(unixNanos('2026-11-23T05:27:29.5+01:00'), '1795408049500000000');
+  assert.equal(unixNanos('1970-01-01T00:00:01Z'), '1000000000');
+  assert.equal(unixNanos('often'), '');
+});
+
+test('the strip of states is made of changes, newest first', () => {
+  const ch = (at: number, from: Change['from'], to: Change['to']): Change => ({ check: 'a', at: new Date(at).toISOString(), from, to, text: '' });
+  assert.deepEqual(segments([ch(80, 'up', 'down'), ch(40, 'down', 'up'), ch(30, 'up', 'down')], 'down', 35, 100), [
+    { state: 'down', from: 35, to: 40 },
+    { state: 'up', from: 40, to: 80 },
+    { state: 'down', from: 80, to: 100 },
+  ]);
+  assert.deepEqual(segments([], 'up', 0, 10), [{ state: 'up', from: 0, to: 10 }]);
+  assert.deepEqual(segments([ch(50, 'up', 'down')], 'down', 60, 70), [{ state: 'down', from: 60, to: 70 }]);
+  assert.deepEqual(segments([ch(90, 'up', 'down')], 'down', 60, 70), [{ state: 'up', from: 60, to: 70 }]);
+});
+
+test('before and after in one sentence', () => {
+  const of = (m: Record<string, [number, number] | number>): Phases => Object.fromEntries(Object.entries(m).map(([k, v]) => [k, Array.isArray(v) ? { median: v[0], p95: v[1] } : { median: v, p95: v }]));
+  const f = (a: Phases, b: Phases, want: string) => assert.equal(compareSentence(a, b), want);
+  f(of({ connect: 0.01, processing: 0.24 }), of({ connect: 0.0101, processing: 0.09 }), 'Connect is unchanged; processing fell from 240 ms to 90 ms (-62 %).');
+  f(of({ connect: 0.01, tls: 0.03 }), of({ connect: 0.01, tls: 0.03 }), 'All phases are unchanged.');
+  f(of({ resolve: 0.001, connect: 0.01, tls: 0.03, processing: 0.1 }), of({ resolve: 0.001, connect: 0.01, tls: 0.13, processing: 0.13 }), 'Resolve and connect are unchanged; tls rose from 30 ms to 130 ms (4.33 times); processing rose from 100 ms to 130 ms (+30 %).');
+  f(of({ processing: [0.1, 0.2] }), of({ processing: [0.1, 0.9] }), 'Processing is unchanged in the middle, but its slowest 5 % rose from 200 ms to 900 ms (4.5 times).');
+  f(of({ connect: 0.01, processing: 0.1 }), of({ connect: 0.01 }), 'Connect is unchanged; processing was not reached after it.');
+  f(of({ connect: 0.01 }), {}, 'Nothing was measured after that time.');
+  f({}, of({ connect: 0.01 }), 'Nothing was measured before that time.');
+  f({}, {}, 'Nothing was measured on either side of that time.');
+  // Half a millisecond is no change, however large its share.
+  assert.equal(changed(0.0002, 0.0007), false);
+  assert.equal(changed(0, 0.002), true);
+  assert.equal(changeWords(0.2, 0.21), '+5 %');
+  const s = (phase: string, v: string) => ({ metric: { phase }, value: [1, v] as [number, string] });
+  assert.deepEqual(spreads([s('tls', '0.2'), s('odd', '1'), s('connect', 'NaN')], [s('tls', '0.4')]), { tls: { median: 0.2, p95: 0.4 } });
+});
+
+test('YAML reads what it wrote', () => {
+  const f = (v: Yaml) => assert.deepEqual(readYaml(writeYaml(v)), v, writeYaml(v));
+  f({ name: 'front page', url: 'https://shop.example/?a=b#c', interval: '30s', n: 3, ok: true, no: false, nil: null });
+  f({ text: 'a: b', hash: 'a #b', yes: 'true', num: '12', empty: '', dash: '- x', quote: 'say "no"', colon: 'x:', star: '*a', brace: '{{base}}/', space: ' x ', comma: 'a, b' });
+  f({ status: ['200', 404], headers: { 'X-A': 'b, c', 'Content-Type': '.*' }, none: [], empty: {} });
+  f({ body: 'line 1\n  line 2\n\nline 4\n', open: 'a\nb', trail: 'x\n\n' });
+  f({ flow: { steps: [{ name: 'a', request: { url: 'https://x/', headers: { A: 'b' } }, extract: [{ name: 't', json: '$.token' }] }, { name: 'b', wait: '2s' }, { name: 'c', nested: { deep: { deeper: [1, [2, 3], { x: [] }] } } }] } });
+  f({ 'key: odd': 1, '12': 'a', 'true': 'b' });
+});
+
+test('YAML as people write it', () => {
+  const f = (text: string, want: Yaml) => assert.deepEqual(readYaml(text), want, text);
+  f('# a check\nname: shop front   # its name\nurl: https://shop.example.org/#top\nlabels: {team: shop, tier: "front"}\n', { name: 'shop front', url: 'https://shop.example.org/#top', labels: { team: 'shop', tier: 'front' } });
+  f('checks:\n- name: a\n  url: x\n- name: b\n', { checks: [{ name: 'a', url: 'x' }, { name: 'b' }] });
+  f('a:\n  - - 1\n    - 2\n  -\n    b: c\n', { a: [[1, 2], { b: 'c' }] });
+  f('a: |\n  x: y\n   # kept\n\n  z\nb: >-\n  one\n  two\n', { a: 'x: y\n # kept\n\nz\n', b: 'one two' });
+  f('a: [1,\n  2, {b: c}]\n', { a: [1, 2, { b: 'c' }] });
+  f("a: 'it''s'\nb: \"t\\tx\"\n", { a: "it's", b: 't\tx' });
+  f('---\na: 0x10\nb: 1e3\nc: 007\nd: 1.2.3\ne: ~\nf:\n', { a: 16, b: 1000, c: 7, d: '1.2.3', e: null, f: null });
+  f('cron: 0 3 * * 0\nwindow: 09:30-17:00\n', { cron: '0 3 * * 0', window: '09:30-17:00' });
+  f('', null);
+  const bad = (text: string, line: number) => assert.throws(() => readYaml(text), (e: unknown) => e instanceof YamlError && e.line === line, text);
+  bad('a: 1\na: 2\n', 2);
+  bad('a: 1\n  b: 2\n', 2);
+  bad('a: 1\n\tb: 2\n', 2);
+  bad('a: [1, 2\nb: 3\n', 1);
+  bad('a: &x 1\n', 1);
+  bad('a: 1\n---\nb: 2\n', 2);
+  bad('just words\nand: more\n', 2);
+});
+
+test('the form and the object say the same', () => {
+  const all = kindDefs.flatMap((k) => [...k.fields, ...k.expect]);
+  const def = (key: string) => all.find((d) => d.key === key)!;
+  const f = (d: FieldDef, text: string, want: unknown) => {
+    const v = fromField(d, text);
+    assert.deepEqual(v, want, d.key);
+    if (want !== undefined) assert.equal(toField(d, v), text.trim());
+  };
+  f(def('expect.status'), '200, 3xx', ['200', '3xx']);
+  f(def('expect.max_seconds'), '1.5', 1.5);
+  f(def('expect.max_seconds'), 'soon', 'soon');
+  f(def('headers'), 'A=b\nC=d=e', { A: 'b', C: 'd=e' });
+  f(def('method'), 'POST', 'POST');
+  assert.equal(fromField(def('method'), 'GET'), undefined);
+  assert.equal(fromField(def('follow_redirects'), 'true'), undefined);
+  assert.equal(fromField(def('follow_redirects'), 'false'), false);
+  assert.equal(fromField(def('http2'), 'false'), undefined);
+
+  let o = setPath({}, 'expect.status', ['200']);
+  o = setPath(o, 'name', 'a');
+  assert.deepEqual(o, { expect: { status: ['200'] }, name: 'a' });
+  assert.deepEqual(setPath(o, 'expect.status', undefined), { name: 'a' });
+  assert.deepEqual(getPath(o, 'expect.status'), ['200']);
+  assert.equal(getPath(o, 'name.x'), undefined);
+  assert.deepEqual(hiddenKeys({ name: 'a', url: 'x', resolver: '1.1.1.1:53', expect: { status: 200, json: [1] }, tls: { cert_file: 'c' } }, 'http'), ['resolver', 'expect.json', 'tls.cert_file']);
+  assert.equal(kindOf({ url: 'grpcs://x' }), 'grpc');
+  assert.equal(kindOf({ url: 'https://x' }), 'http');
+  assert.equal(kindOf({ flow: {} }), 'flow');
+  assert.equal(kindOf({ kind: 'evm', url: 'http://x' }), 'evm');
+  // The templates of kinds written as YAML are YAML that is read here.
+  for (const k of kindDefs) if (k.template) assert.equal((readYaml(k.template) as { kind: string }).kind, k.kind);
+});
+
+test('an error stands at the field that it names', () => {
+  const shown = shownKeys('http');
+  const f = (message: string, key: string, field: string) => {
+    const k = errorKey(message);
+    assert.equal(k.key, key, message);
+    assert.equal(fieldFor(k.key, shown), field, message);
+  };
+  f('alert.quorum: "x": want such as 2 of 3, 2 or 50%', 'alert.quorum', 'alert.quorum');
+  f('url: is missing; want such as https://shop.example.org/health', 'url', 'url');
+  f('checks[0].expect.status: "9": want a code', 'expect.status', 'expect.status');
+  f('check "a": timeout: "x": want a duration', 'timeout', 'timeout');
+  f('expect.json[1].path: "x": want a path', 'expect.json[1].path', '');
+  f('basic_auth: want a user', 'basic_auth', 'basic_auth.username');
+  f('headers.X-A: is set twice', 'headers.X-A', 'headers');
+  f('the disk is full', '', '');
+});
+
+test('maintenance in words', () => {
+  const c = (cron: string, want: string) => assert.equal(cronWords(cron), want);
+  c('0 3 * * 0', 'every Sunday at 03:00');
+  c('30 22 * * 1-5', 'every working day at 22:30');
+  c('0 4 * * *', 'every day at 04:00');
+  c('15 * * * *', 'every hour at minute 15');
+  c('0 2 1 * *', 'every month on day 1 at 02:00');
+  c('0 2 * * 2,4', 'every Tuesday and Thursday at 02:00');
+  c('*/5 * * * *', '*/5 * * * *');
+  c('0 3 * * 9', '0 3 * * 9');
+  const w = (id: string, more: Partial<Window>): Window => ({ id, name: id, source: 'api', checks: [], labels: {}, locations: [], start: null, end: null, cron: '', duration_seconds: 0, zone: '', exclude_from_slo: false, active: false, next_start: null, next_end: null, ...more });
+  const list = [w('old', { end: '2026-01-01T00:00:00Z' }), w('later', { next_start: '2027-02-01T00:00:00Z' }), w('newer', { end: '2026-02-01T00:00:00Z' }), w('now', { active: true }), w('soon', { next_start: '2027-01-01T00:00:00Z' })];
+  assert.deepEqual(list.sort(compareWindows).map((x) => x.id), ['now', 'soon', 'later', 'newer', 'old']);
+  assert.equal(stateOf(w('x', {})), 'over');
+  assert.equal(whatWords(w('x', {})), 'all checks');
+  assert.equal(whatWords(w('x', { checks: ['a'], labels: { team: 'b' }, locations: ['eu'] })), 'a, all with team=b from eu');
+});
+
+test('the report in a sentence', () => {
+  const row = (name: string, up: number | null, down = 0, incidents = 0): ReportRow => ({ id: name, name, labels: {}, uptime: up, runs: 1, failed: 0, down_seconds: down, unknown_seconds: 0, maintenance_seconds: 0, incidents, mtta_seconds: null, mttr_seconds: null, p50_seconds: null, p95_seconds: null, days: [] });
+  assert.equal(reportSentence('2026-11', true, [row('a', 1), row('b', 0.98, 7200, 3), row('c', null)]), 'November 2026 so far: 99 % over 2 checks; the worst is b with 98 %, down for 2 h in 3 incidents.');
+  assert.equal(reportSentence('2026-10', false, [row('a', 1)]), 'October 2026: a was up 100 %; none was ever down.');
+  assert.equal(reportSentence('2026-10', false, []), 'October 2026: nothing is known of any check.');
+  assert.equal(stepMonth('2026-01', -1), '2025-12');
+  assert.equal(stepMonth('2026-12', 1), '2027-01');
 });

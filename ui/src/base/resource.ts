@@ -20,6 +20,8 @@ export function useResource<T>(key: string, load: (signal: AbortSignal) => Promi
   const [state, set] = useState<{ key: string; data?: T; error?: unknown; loading: boolean }>({ key, loading: true });
   const fn = useRef(load);
   fn.current = load;
+  const pause = useRef(every);
+  pause.current = every;
   const run = useRef<() => void>(() => undefined);
 
   useEffect(() => {
@@ -55,7 +57,7 @@ export function useResource<T>(key: string, load: (signal: AbortSignal) => Promi
       }
     };
     const later = () => {
-      timer ??= setTimeout(start, Math.max(0, last + every - Date.now()));
+      timer ??= setTimeout(start, Math.max(0, last + pause.current - Date.now()));
     };
     run.current = () => void start();
     void start();

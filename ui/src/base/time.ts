@@ -94,6 +94,11 @@ export function when(ms: number, now = Date.now()): string {
   return s.slice(0, 10) === stamp(now).slice(0, 10) ? s.slice(11) : s.slice(5);
 }
 
+/** As when, without the seconds: 18:04, 01-31 18:04. */
+export function whenMinute(ms: number, now = Date.now()): string {
+  return when(ms, now).slice(0, -3);
+}
+
 /** Seconds of a time such as 2026-01-31 18:04, read in the shown zone; NaN when unreadable. */
 export function fromField(s: string): number {
   const m = /^\s*(\d{4})-(\d\d?)-(\d\d?)[T ]+(\d\d?):(\d\d)(?::(\d\d))?\s*$/.exec(s);

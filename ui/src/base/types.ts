@@ -72,15 +72,30 @@ export interface Now {
 export const phases = ['resolve', 'connect', 'tls', 'processing', 'transfer'] as const;
 export type PhaseName = (typeof phases)[number];
 
+export type PhaseState = 'not_reached' | 'done' | 'failed' | 'skipped';
+
+export interface TLSFacts {
+  version: string;
+  cipher: string;
+  alpn?: string;
+  subject: string;
+  issuer: string;
+  names?: string[];
+  not_after: string;
+}
+
 export interface Hop {
   url: string;
+  step?: string; // of a flow
+  type?: string; // of what a browser loaded
+  offset_seconds?: number;
   address?: string;
-  phases: Record<PhaseName, { state: 'not_reached' | 'done' | 'failed' | 'skipped'; seconds: number }>;
+  phases: Record<PhaseName, { state: PhaseState; seconds: number }>;
   status?: number;
   proto?: string;
   bytes: number;
   location?: string;
-  tls?: { version: string; cipher: string; alpn?: string; subject: string; issuer: string; names?: string[]; not_after: string };
+  tls?: TLSFacts;
 }
 
 export interface Run {
@@ -98,6 +113,36 @@ export interface Run {
   hops: Hop[] | null;
   reply?: string;
   trace_id?: string;
+  steps?: { name: string; offset_seconds: number; duration_seconds: number; state: 'ok' | 'failed' | 'not_reached'; message?: string }[] | null;
+  values?: { name: string; labels?: string[] | null; value: number }[] | null;
+  facts?: Record<string, string> | null;
+  console?: string[] | null;
+  has_screenshot?: boolean;
+  extra?: boolean; // outside the schedule: a confirmation, or by hand
+  late?: boolean; // came to the hub after its time; it does not vote
+  maintenance?: boolean;
+}
+
+/** One run in short: milliseconds of the five phases. */
+export interface Brief {
+  t: number;
+  ok: boolean;
+  stage: string;
+  ms: number[];
+}
+
+export type CheckState = 'up' | 'degraded' | 'down' | 'flapping' | 'unknown' | 'unreachable' | 'maintenance' | 'paused';
+
+/** A check as one place sees it. */
+export interface Place {
+  location: string;
+  state: 'up' | 'down' | 'failing' | 'unknown' | 'silent';
+  since: string | null;
+  consecutive: number;
+  uptime_24h: number | null;
+  runs_24h: number;
+  last: Run | null;
+  recent: Brief[] | null;
 }
 
 export interface Check {
@@ -105,17 +150,124 @@ export interface Check {
   name: string;
   kind: string;
   target: string;
-  location: string;
   interval_seconds: number;
   labels: Record<string, string> | null;
   source: string;
-  state: 'up' | 'down' | 'unknown';
-  since: string;
-  consecutive: number;
+  paused?: boolean;
+  state: CheckState;
+  since: string | null;
+  text?: string;
+  stage?: string;
+  reason?: string;
   uptime_24h: number | null;
   runs_24h: number;
+  failing?: string[] | null;
+  silent?: string[] | null;
+  need?: number;
+  flap_share?: number;
+  slow?: { location: string; phase: string; now_seconds: number; usual_seconds: number; since: string }[] | null;
+  depends_on?: string[] | null;
+  parents?: string[] | null;
+  children?: string[] | null;
+  window?: string;
+  severity?: string;
+  runbook?: string;
+  certificate_not_after?: string | null;
+  location: string;
+  consecutive: number;
   last: Run | null;
-  recent: { t: number; ok: boolean; stage: string; ms: number[] }[] | null;
+  recent: Brief[] | null;
+  places?: Place[] | null;
+}
+
+/** A place that runs checks. */
+export interface Location {
+  name: string;
+  state: 'up' | 'silent' | 'never' | 'revoked';
+  labels: Record<string, string> | null;
+  private: boolean;
+  last_seen: string | null;
+  since: string | null;
+  version: string;
+  spooled: number;
+  clock_skew_seconds: number;
+  checks: number;
+  address: string;
+}
+
+/** A change of a check's state. */
+export interface Change {
+  check: string;
+  at: string;
+  from: CheckState;
+  to: CheckState;
+  stage?: string;
+  reason?: string;
+  locations?: string[] | null;
+  text: string;
+}
+
+/** A check as it was written: the same keys as in YAML. */
+export type CheckObject = Record<string, unknown>;
+
+export interface CheckDetails {
+  check: Check;
+  object: CheckObject;
+  yaml: string;
+  history: Change[] | null;
+}
+
+export interface Window {
+  id: string;
+  name: string;
+  source: string;
+  checks: string[] | null;
+  labels: Record<string, string> | null;
+  locations: string[] | null;
+  start: string | null;
+  end: string | null;
+  cron: string;
+  duration_seconds: number;
+  zone: string;
+  exclude_from_slo: boolean;
+  active: boolean;
+  next_start: string | null;
+  next_end: string | null;
+}
+
+export interface Marker {
+  id: string;
+  at: string;
+  text: string;
+  kind: string;
+  labels: Record<string, string> | null;
+  source: string;
+}
+
+export interface ReportRow {
+  id: string;
+  name: string;
+  labels: Record<string, string> | null;
+  uptime: number | null;
+  runs: number;
+  failed: number;
+  down_seconds: number;
+  unknown_seconds: number;
+  maintenance_seconds: number;
+  incidents: number;
+  mtta_seconds: number | null;
+  mttr_seconds: number | null;
+  p50_seconds: number | null;
+  p95_seconds: number | null;
+  days: { day: string; uptime: number | null; runs: number; failed: number; down_seconds: number }[] | null;
+}
+
+export interface Report {
+  month: string;
+  from: string;
+  to: string;
+  partial: boolean;
+  checks: ReportRow[] | null;
 }
 
 export interface Notification {

@@ -44,6 +44,13 @@ export default function AlertsScreen() {
 function View({ d, tab, reload, outbox }: { d: All; tab: string; reload: () => void; outbox: Resource<Outbox> }) {
   const r = useSignal(route);
   const [silencing, setSilencing] = useState<Record<string, string> | null>(null);
+  // Other screens ask for a silence by its matchers: ?silence=check="front page"
+  const asked = r.params.getAll('silence').map(parseMatcher);
+  const wish = silencing ?? (asked.length && mayWrite() ? Object.fromEntries(asked.flatMap((m) => (m ? [[m.name, m.value]] : []))) : null);
+  const stop = () => {
+    setSilencing(null);
+    if (asked.length) setParams({ silence: '' }, true);
+  };
   const s = alertSentence(d.alerts);
   const live = d.silences.filter((x) => x.status.state !== 'expired');
   const failed = outbox.data?.counts?.failed ?? 0;
@@ -86,7 +93,7 @@ function View({ d, tab, reload, outbox }: { d: All; tab: string; reload: () => v
       {tab === 'alerts' && open && <AlertPanel key={open.key} a={open} silences={d.silences} silence={() => setSilencing(open.labels)} />}
       {sent && <SentPanel n={sent} reload={outbox.reload} />}
       {found && <RulePanel rule={found.rule} group={found.group} />}
-      {silencing && <SilenceForm labels={silencing} close={() => setSilencing(null)} done={reload} />}
+      {wish && <SilenceForm labels={wish} close={stop} done={reload} />}
     </div>
   );
 }

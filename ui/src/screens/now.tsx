@@ -1,12 +1,12 @@
-import { getJSON, session } from '../base/api.ts';
+import { getJSON, prom, session } from '../base/api.ts';
 import { byteRate, bytes, percent, plural, sig3, age } from '../base/format.ts';
 import { useResource } from '../base/resource.ts';
 import { carry, go, href, route, setParams } from '../base/router.ts';
 import { useSignal } from '../base/signal.ts';
-import { hm, zoneName } from '../base/time.ts';
-import type { Now, Service, State } from '../base/types.ts';
+import { hm, whenMinute, zoneName } from '../base/time.ts';
+import type { Location, Now, PromSeries, Service, State, Window } from '../base/types.ts';
 import { useTwin } from '../ui/twin.ts';
-import { Ago, At, Mark } from '../ui/marks.tsx';
+import { Ago, At, Mark, Shape } from '../ui/marks.tsx';
 import { Facts, Loaded, Panel, Section, Sentence, Snippet } from '../ui/parts.tsx';
 import { Spark } from '../ui/spark.tsx';
 import { Table, type Column } from '../ui/table.tsx';
@@ -116,10 +116,67 @@ function View({ d }: { d: Now }) {
           />
         </Section>
         {alone && <Teach d={d} />}
+        <ByPlace />
         <Strips d={d} />
       </div>
       {chosen && <ServicePanel s={chosen} />}
     </div>
+  );
+}
+
+interface PlaceCount {
+  l: Location;
+  runs: number | null;
+  failing: number;
+}
+
+/** Checks by the place that runs them, and the maintenance in force. Nothing where there is one place and none. */
+function ByPlace() {
+  const res = useResource<{ places: PlaceCount[]; windows: Window[] }>(
+    'places of now',
+    async (s) => {
+      const counted = (q: string) => prom<{ result: PromSeries[] }>('query', { query: q }, s).then((x) => new Map(x.data.result.map((y) => [y.metric.location ?? '', Number(y.value?.[1])])), () => new Map<string, number>());
+      const [locations, windows, all, bad] = await Promise.all([
+        getJSON<{ locations: Location[] | null }>('/api/v1/locations', s).then((x) => x.locations ?? [], () => []),
+        getJSON<{ windows: Window[] | null }>('/api/v1/maintenance', s).then((x) => x.windows ?? [], () => []),
+        counted('count by (location) (probe_success{check!=""})'),
+        counted('count by (location) (probe_success{check!=""} == 0)'),
+      ]);
+      return { windows: windows.filter((w) => w.active), places: locations.map((l) => ({ l, runs: all.get(l.name) ?? null, failing: bad.get(l.name) ?? 0 })) };
+    },
+    ['checks'],
+    5000,
+  );
+  const { places = [], windows = [] } = res.data ?? {};
+  if (places.length < 2 && !windows.length) return null;
+  return (
+    <Section title="Checks by place" note={<a href={href(['checks'])}>checks and places</a>}>
+      {windows.map((w) => (
+        <p class="strip" key={w.id}>
+          <Shape state="maintenance" /> Maintenance: <a href={href(['checks'], { tab: 'maintenance' })}>{w.name}</a>
+          {(w.next_end ?? w.end) ? ` until ${whenMinute(Date.parse((w.next_end ?? w.end)!))} ${zoneName()}` : ''}.
+        </p>
+      ))}
+      {places.length > 1 && (
+        <Table
+          name="places"
+          label="Checks by place"
+          rows={places}
+          keyOf={(p) => p.l.name}
+          open={() => go(href(['checks'], { tab: 'places' }))}
+          rowClass={(p) => (p.l.state === 'silent' ? 'breach is-unknown' : '')}
+          cols={[
+            { id: 'place', head: 'Place', cls: 'wide', cell: (p) => <a class="name" data-open href={href(['checks'], { tab: 'places' })}>{p.l.name}</a> },
+            { id: 'state', head: 'State', cell: (p) => (p.l.state === 'silent' ? <Mark state="unknown" word="silent" /> : p.l.state === 'up' ? <span class="faint">heard</span> : <Mark state="silenced" word={p.l.state === 'never' ? 'never heard' : p.l.state} />) },
+            { id: 'checks', head: 'Checks', num: true, cell: (p) => p.l.checks.toLocaleString('en-GB') },
+            { id: 'failing', head: 'Failing now', num: true, cell: (p) => (p.failing ? <span class="hot is-warning"><Shape state="warning" /> {p.failing}</span> : p.runs === null ? <span class="faint">–</span> : <span class="faint">0</span>) },
+            { id: 'seen', head: 'Last heard', unit: 'ago', num: true, cell: (p) => (p.l.name === 'hub' ? <span class="faint">this server</span> : <Ago t={p.l.last_seen} />) },
+            { id: 'spooled', head: 'Results to come', num: true, cell: (p) => (p.l.spooled ? p.l.spooled.toLocaleString('en-GB') : <span class="faint">0</span>) },
+            { id: 'note', head: <span class="sr">Note</span>, cls: 'note', cell: (p) => <span class="soft">{Math.abs(p.l.clock_skew_seconds) >= 1 ? `its clock is off by ${sig3(p.l.clock_skew_seconds)} s` : ''}</span> },
+          ]}
+        />
+      )}
+    </Section>
   );
 }
 

@@ -16,5 +16,5 @@ export function LazyChart(p: ChartProps) {
     }
   }, []);
   const C = loaded;
-  return C ? <C {...p} /> : <div class="chart" style={{ minHeight: p.height ?? 260 }} aria-busy="true" />;
+  return C ? <C {...p} /> : <div class="chart" style={{ minHeight: `${p.height ?? 260}px` }} aria-busy="true" />;
 }

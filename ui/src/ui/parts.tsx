@@ -169,7 +169,7 @@ export function Dialog({ title, close, children, bare }: { title: string; close:
   useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     const el = ref.current!;
-    (el.querySelector<HTMLElement>('[autofocus], input, select, textarea, button') ?? el).focus();
+    (el.querySelector<HTMLElement>('[autofocus]') ?? el.querySelector<HTMLElement>('input, select, textarea, button') ?? el).focus();
     return () => before?.focus?.({ preventScroll: true });
   }, []);
   return (
@@ -216,7 +216,11 @@ export function Tabs({ items, at, label }: { items: { id: string; text: string; 
     <nav class="tabs" aria-label={label}>
       {items.map((t) => (
         <a key={t.id} href={t.href} aria-current={t.id === at ? 'page' : undefined}>
-          {t.breach && <Shape state={t.breach} />}
+          {t.breach && (
+            <span class={`mark is-${t.breach}`}>
+              <Shape state={t.breach} />
+            </span>
+          )}
           {t.text}
           {t.count !== undefined && <span class="count">{t.count.toLocaleString('en-GB')}</span>}
         </a>

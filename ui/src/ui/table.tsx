@@ -176,7 +176,7 @@ export function Table<T>(p: Props<T>) {
         <tbody ref={body}>
           {a > 0 && (
             <tr aria-hidden="true" class="spacer" key="\u0000top">
-              <td colSpan={p.cols.length} style={{ height: a * rowHeight }} />
+              <td colSpan={p.cols.length} style={{ height: `${a * rowHeight}px` }} />
             </tr>
           )}
           {shown.map((k, i) => {
@@ -216,7 +216,7 @@ export function Table<T>(p: Props<T>) {
           })}
           {b < keys.length && (
             <tr aria-hidden="true" class="spacer" key="\u0000end">
-              <td colSpan={p.cols.length} style={{ height: (keys.length - b) * rowHeight }} />
+              <td colSpan={p.cols.length} style={{ height: `${(keys.length - b) * rowHeight}px` }} />
             </tr>
           )}
         </tbody>
