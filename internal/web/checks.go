@@ -178,12 +178,47 @@ func silentPlaces(ls []fleet.Status) map[string]bool {
 	return out
 }
 
+// manyChecks is from how many checks on the list carries fewer runs of each,
+// unless it is asked for more: 60 runs of 10,000 checks are 80 MB.
+const (
+	manyChecks = 500
+	fewRuns    = 8
+)
+
+// checks lists all checks. recent bounds the runs of each place; hops=0 leaves
+// the hops of the last run away.
 func (s *Server) checks(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	out := []checkView{}
 	now, locations := time.Now(), allLocations(t)
 	silent := silentPlaces(locations)
-	for _, c := range t.Book.Checks() {
-		out = append(out, s.viewCheck(r.Context(), t, c, silent, now))
+	all := t.Book.Checks()
+	recent := state.BoardRuns
+	if len(all) > manyChecks {
+		recent = fewRuns
+	}
+	if v := r.FormValue("recent"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 {
+			return record.Errorf(record.Invalid, "recent %q: want a number of runs from 0 to %d", v, state.BoardRuns)
+		}
+		recent = min(n, recent)
+	}
+	for _, c := range all {
+		v := s.viewCheck(r.Context(), t, c, silent, now)
+		v.Recent = v.Recent[max(0, len(v.Recent)-recent):]
+		for i := range v.Places {
+			p := &v.Places[i]
+			p.Recent = p.Recent[max(0, len(p.Recent)-recent):]
+			if r.FormValue("hops") == "0" && p.Last != nil {
+				last := *p.Last
+				last.Hops = []record.Hop{}
+				p.Last = &last
+			}
+		}
+		if r.FormValue("hops") == "0" && len(v.Places) > 0 {
+			v.Last = v.Places[0].Last
+		}
+		out = append(out, v)
 	}
 	writeJSON(w, map[string]any{"checks": out, "locations": locations})
 	return nil
