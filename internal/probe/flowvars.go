@@ -32,7 +32,7 @@ const (
 
 // template is a text with variables in it. ${name} stands for the value of a
 // variable, ${name.field} for a field of a JSON object or a place in a list,
-// and $${ for a plain ${.
+// $${ for a plain ${ and $$${name} for a $ before the value.
 type template []part
 
 // part is a literal text, or a variable when name is set.
@@ -64,41 +64,63 @@ func parseTemplate(s string) (template, error) {
 	for i := 0; i < len(s); {
 		rest := s[i:]
 		dollar := strings.IndexByte(rest, '$')
-		switch {
-		case dollar < 0:
+		if dollar < 0 {
 			lit.WriteString(rest)
-			i = len(s)
-		case dollar > 0:
-			lit.WriteString(rest[:dollar])
-			i += dollar
-		case strings.HasPrefix(rest, "$${"):
-			lit.WriteString("${")
-			i += len("$${")
-		case strings.HasPrefix(rest, "${"):
-			end := strings.IndexByte(rest, '}')
-			if end < 0 || !reference.MatchString(rest[2:end]) {
-				// What stands there may be anything, so it is not shown.
-				return nil, fmt.Errorf("at byte %d: want ${name} or ${name.field} with letters, digits, '_' and '-'; $${ stands for a plain ${", i+1)
-			}
-			flush()
-			name, path, _ := strings.Cut(rest[2:end], ".")
-			p := part{name: name}
-			if path != "" {
-				p.path = strings.Split(path, ".")
-			}
-			t = append(t, p)
-			i += end + 1
-		default:
-			lit.WriteByte('$')
-			i++
+			break
 		}
+		lit.WriteString(rest[:dollar])
+		rest = rest[dollar:]
+		n := len(rest) - len(strings.TrimLeft(rest, "$"))
+		i += dollar + n
+		if !strings.HasPrefix(rest[n:], "{") {
+			lit.WriteString(rest[:n])
+			continue
+		}
+		lit.WriteString(rest[:n/2])
+		if n%2 == 0 {
+			continue // the brace is plain
+		}
+		end := strings.IndexByte(rest, '}')
+		if end < 0 || !reference.MatchString(rest[n+1:end]) {
+			// What stands there may be anything, so it is not shown.
+			return nil, fmt.Errorf("at byte %d: want ${name} or ${name.field} with letters, digits, '_' and '-'; $${ stands for a plain ${", i)
+		}
+		flush()
+		name, path, _ := strings.Cut(rest[n+1:end], ".")
+		p := part{name: name}
+		if path != "" {
+			p.path = strings.Split(path, ".")
+		}
+		t = append(t, p)
+		i += end - n + 1
 	}
 	flush()
 	return t, nil
 }
 
+var dollars = regexp.MustCompile(`\$+\{`)
+
 // escapeTemplate makes a text that parseTemplate takes for a plain one.
-func escapeTemplate(s string) string { return strings.ReplaceAll(s, "${", "$${") }
+func escapeTemplate(s string) string {
+	return dollars.ReplaceAllStringFunc(s, func(d string) string { return d[:len(d)-1] + d })
+}
+
+// String is the template as it is written.
+func (t template) String() string {
+	var b strings.Builder
+	for i, p := range t {
+		if p.name != "" {
+			b.WriteString(p.String())
+			continue
+		}
+		text := escapeTemplate(p.text)
+		if i+1 < len(t) {
+			text += text[len(strings.TrimRight(text, "$")):] // a $ before a variable
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
 
 // plain is the text of a template without variables.
 func (t template) plain() (string, bool) {

@@ -451,60 +451,48 @@ func (h *harImport) secret(name, value, where string) {
 }
 
 // hide makes a template of a text: what is a secret becomes its variable.
-func (h *harImport) hide(text string) string {
-	type piece struct {
-		text   string
-		secret bool
-	}
-	pieces := []piece{{text, false}}
+func (h *harImport) hide(text string) string { return h.template(text).String() }
+
+func (h *harImport) template(text string) template {
+	t := template{{text: text}}
 	for _, s := range h.hidden {
-		var next []piece
-		for _, p := range pieces {
-			if p.secret {
+		var next template
+		for _, p := range t {
+			switch {
+			case p.name != "":
 				next = append(next, p)
-				continue
-			}
-			// A short one is replaced only where it is the whole text.
-			if len(s.value) < 4 {
+			case len(s.value) < 4: // a short one is replaced only where it is the whole text
 				if p.text == s.value {
-					p = piece{"${" + s.name + "}", true}
+					p = part{name: s.name}
 				}
 				next = append(next, p)
-				continue
-			}
-			for i, part := range strings.Split(p.text, s.value) {
-				if i > 0 {
-					next = append(next, piece{"${" + s.name + "}", true})
-				}
-				if part != "" {
-					next = append(next, piece{part, false})
+			default:
+				for i, piece := range strings.Split(p.text, s.value) {
+					if i > 0 {
+						next = append(next, part{name: s.name})
+					}
+					if piece != "" {
+						next = append(next, part{text: piece})
+					}
 				}
 			}
 		}
-		pieces = next
+		t = next
 	}
-	var b strings.Builder
-	for _, p := range pieces {
-		if !p.secret {
-			p.text = escapeTemplate(p.text)
-		}
-		b.WriteString(p.text)
-	}
-	return b.String()
+	return t
 }
 
 // hideEscaped makes a template of a text and escapes all of it but the
 // variables as for a query.
 func (h *harImport) hideEscaped(text string) (out string, secret bool) {
-	t, _ := parseTemplate(h.hide(text)) // hide makes valid ones
-	for _, p := range t {
+	t := h.template(text)
+	for i, p := range t {
 		if p.name != "" {
-			out, secret = out+p.String(), true
-		} else {
-			out += escapeTemplate(url.QueryEscape(p.text))
+			secret = true
 		}
+		t[i].text = url.QueryEscape(p.text)
 	}
-	return out, secret
+	return t.String(), secret
 }
 
 // address is the template of a recorded address.
