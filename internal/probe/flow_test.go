@@ -244,6 +244,9 @@ func TestFlowBuysABook(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.bodies[3]), &sent); err != nil || !strings.HasPrefix(sent.Note, "by buy-a-book from hub: ") || len(sent.Note) != len("by buy-a-book from hub: ")+36 || fmt.Sprint(sent.More) != "[1 true <nil> ${x}]" {
 		t.Errorf("the JSON sent: got %s, %v", s.bodies[3], err)
 	}
+	if text := probe.Text(r); !strings.Contains(text, "sign in: "+s.URL+"/account") || !strings.Contains(text, "\n 7  ok") {
+		t.Errorf("the text does not tell the steps:\n%s", text)
+	}
 	var names []string
 	for _, m := range probe.Samples(flowCheck(t, s.URL, buyABook), r) {
 		if strings.HasPrefix(m.Name, "probe_step_") || m.Name == "probe_flow_requests" {
@@ -345,6 +348,29 @@ func TestFlowFails(t *testing.T) {
     - {name: item, request: {url: $BASE/items/1}, extract: [{name: x, jsonpath: $.id}]}
     - {name: each, loop: {over: x}, request: {url: $BASE/items/2}}`,
 		"assertion", "variable", "step 2 of 2, each: the variable x holds no list for the loop to go over", "item=ok each=failed")
+}
+
+// TestFlowExpects: variables in what is expected, with their type where they
+// stand alone.
+func TestFlowExpects(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Id", "a.b")
+		fmt.Fprint(w, `{"id":7,"dot":"a.b","text":"id 7 ${x}"}`)
+	}))
+	t.Cleanup(s.Close)
+	f := func(expect, wantMessage string) {
+		t.Helper()
+		r := runFlow(t, s.URL, "  variables: {odd: axb}\n  steps: [{name: a, request: {url: $BASE/}, extract: [{name: id, jsonpath: $.id}, {name: dot, jsonpath: $.dot}]}, {name: b, request: {url: /}, expect: {"+expect+"}}]")
+		if r.Message != wantMessage {
+			t.Errorf("%s: got %q, want %q", expect, r.Message, wantMessage)
+		}
+	}
+	f(`json: [{path: $.id, equals: "${id}"}, {path: $.text, equals: "id ${id} $${x}"}, {path: $.dot, matches: "^${dot}$"}], body_contains: "$${x}"`, "")
+	f(`json: [{path: $.text, equals: "${id}"}]`, `step 2 of 2, b: $.text in the body is "id 7 ${x}"; want 7`)
+	f(`headers: {X-Id: "${dot}"}, body_regex: "id ${id}", body_not_regex: "${odd}", body_not_contains: "${odd}"`, "")
+	f(`headers: {X-Id: "${odd}"}`, `step 2 of 2, b: the header X-Id is "a.b"; want it to match "axb"`)
+	f(`body_regex: "\"${odd}\""`, "step 2 of 2, b: the body (39 bytes) does not match the regular expression \"\\\"axb\\\"\"")
+	f(`body_not_contains: "${dot}"`, `step 2 of 2, b: the body contains "a.b" and should not`)
 }
 
 // TestFlowSlow: the time of a step, and that of the whole flow.

@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestFlowDefaults(t *testing.T) {
 	dir := t.TempDir()
 	c = flowCheck(t, "http://h.test", "  secrets: {a: {file: a.txt}, b: {file: /b.txt}, c: {env: C}}\n  steps: [{request: {url: $BASE/}}]")
 	c.ResolvePaths(dir)
-	if got := c.Flow.Secrets; got["a"].File != dir+"/a.txt" || got["b"].File != "/b.txt" || got["c"].File != "" {
+	if got := c.Flow.Secrets; got["a"].File != dir+"/a.txt" || got["b"].File != "/b.txt" || got["c"].File != "" || len(c.Files()) != 2 || !slices.Equal(c.Environment(), []string{"C"}) {
 		t.Errorf("got %v", got)
 	}
 	(&probe.Check{}).ResolvePaths(dir)
@@ -78,8 +79,8 @@ func TestFlowValidate(t *testing.T) {
 	f("  variables: {a b: x}\n  steps: ["+ok+"]", `flow.variables.a b: the name "a b": want letters, digits, '_' and '-'`)
 	f("  variables: {a: x, b: '${a}'}\n  steps: ["+ok+"]", "flow.variables.b: there is no variable ${a}; known here are check, location, now, random, uuid")
 	f("  variables: {a: x}\n  secrets: {a: {env: A}}\n  steps: ["+ok+"]", "flow.secrets.a: a is one of flow.variables as well; keep one")
-	f("  secrets: {a: {env: A, file: b}}\n  steps: ["+ok+"]", "flow.secrets.a: want either env, the name of an environment variable, or file, the path of a file")
-	f("  secrets: {a: {}}\n  steps: ["+ok+"]", "flow.secrets.a: want either env")
+	f("  secrets: {a: {env: A, file: b}}\n  steps: ["+ok+"]", "flow.secrets.a: want one of env, the name of an environment variable, file, the path of a file, and value")
+	f("  secrets: {a: {}}\n  steps: ["+ok+"]", "flow.secrets.a: want one of env")
 	step := func(text, want string) {
 		t.Helper()
 		f("  steps: [{name: first, request: {url: $BASE/}, extract: [{name: one, header: X}]}, "+text+"]", want)

@@ -26,7 +26,6 @@ const (
 	maxAddr   = 16 << 10 // of an address with its variables
 	maxHeader = 16 << 10
 	maxSent   = 1 << 20 // of a body with its variables
-	maxPath   = 1000    // of a JSONPath
 	maxPlaces = 1000    // places for variables in one step
 )
 
@@ -135,7 +134,7 @@ func (t template) plain() (string, bool) {
 
 // flowValue is the value of a variable.
 type flowValue struct {
-	v       any   // as decodeTree gives it
+	v       any   // as decodeJSON gives it
 	list    []any // what a loop goes over; nil: it cannot
 	secret  bool  // is not shown
 	replied bool  // came with a reply, so a server chose it
@@ -189,6 +188,9 @@ func uuid() string {
 
 // read fetches the secret; the error begins with the key.
 func (s FlowSecret) read() (string, error) {
+	if s.Value != "" {
+		return s.Value, nil
+	}
 	if s.Env != "" {
 		v := os.Getenv(s.Env)
 		if v == "" {
@@ -511,19 +513,13 @@ func (f *flowRun) tree(v any, key string) (out any, secret bool, fail *failure) 
 
 // extract takes the values that a step wants out of its reply.
 func (f *flowRun) extract(s *flowStep, rep *reply) *failure {
-	var tree any
-	var bad error
-	decoded := false
 	for _, e := range s.extracts {
 		v := &flowValue{replied: true, secret: e.Secret || e.Cookie != "" || telling(e.Name)}
 		var found bool
 		where := ""
 		switch {
 		case e.path != nil:
-			if !decoded {
-				tree, bad = decodeTree(rep.body)
-				decoded = true
-			}
+			tree, bad := rep.json()
 			where = fmt.Sprintf("nothing at %s in the body (%d bytes)", e.JSONPath, len(rep.body))
 			if bad != nil {
 				where = fmt.Sprintf("the body (%d bytes) is not JSON: %v", len(rep.body), bad)
@@ -614,61 +610,14 @@ func pick(path jp.Expr, tree any) (v any, list []any, found bool) {
 // parsePath reads a JSONPath that can be applied to any body in a time that
 // grows with the body's size.
 func parsePath(text string) (jp.Expr, error) {
-	switch {
-	case !strings.HasPrefix(text, "$"), len(text) > maxPath:
-		return nil, fmt.Errorf("%q: want a JSONPath that begins with $, such as $.token, of at most %d bytes", shorten(text, 100), maxPath)
-	case strings.Count(text, "..")+strings.Count(text, "?") > 1, strings.Count(text, ",") > 8:
-		return nil, fmt.Errorf("%q: want at most one search (..) or filter (?) and 8 commas", text)
+	if err := pathBounds(text); err != nil {
+		return nil, fmt.Errorf("%q: %w", shorten(text, 100), err)
 	}
 	x, err := jp.ParseString(text)
 	if err != nil {
 		return nil, fmt.Errorf("%q: want a JSONPath such as $.token: %w", text, err)
 	}
 	return x, nil
-}
-
-// decodeTree reads one JSON value: map[string]any, []any, string, bool, nil,
-// int64 where a number is one, float64 otherwise.
-func decodeTree(text []byte) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var v any
-	err := d.Decode(&v)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, errors.New("it is empty")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, errors.New("it ends early")
-	case err != nil:
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("something follows the first value")
-	}
-	return withNumbers(v), nil
-}
-
-// withNumbers replaces json.Number, which paths cannot compare.
-func withNumbers(v any) any {
-	switch x := v.(type) {
-	case json.Number:
-		if n, err := x.Int64(); err == nil {
-			return n
-		}
-		if n, err := x.Float64(); err == nil {
-			return n
-		}
-		return x.String()
-	case map[string]any:
-		for k, in := range x {
-			x[k] = withNumbers(in)
-		}
-	case []any:
-		for i, in := range x {
-			x[i] = withNumbers(in)
-		}
-	}
-	return v
 }
 
 // scope says which hosts a flow's request may tell what.

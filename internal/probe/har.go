@@ -91,7 +91,7 @@ func FromHAR(r io.Reader) (Check, []string, error) {
 	if file.Log == nil || len(file.Log.Entries) == 0 {
 		return Check{}, nil, errors.New("har: the file holds no requests; want log.entries")
 	}
-	h := &harImport{vars: map[string]string{}, secrets: map[string]FlowSecret{}, names: map[string]int{}}
+	h := &harImport{vars: map[string]string{}, secrets: map[string]*FlowSecret{}, names: map[string]int{}}
 	c, err := h.flow(&file)
 	return c, h.notes, err
 }
@@ -102,7 +102,7 @@ type harImport struct {
 	base    string // scheme and host of the first request
 	prefix  string // of the names of environment variables
 	vars    map[string]string
-	secrets map[string]FlowSecret
+	secrets map[string]*FlowSecret
 	hidden  []harSecret
 	names   map[string]int // of steps
 	waits   time.Duration
@@ -425,7 +425,7 @@ func (h *harImport) secret(name, value, where string) {
 	}
 	if len(h.hidden) >= maxHARSecrets { // nothing may stay behind in the flow
 		h.hidden = append(h.hidden, harSecret{value, "others"})
-		h.secrets["others"] = FlowSecret{Env: h.prefix + "_OTHERS"}
+		h.secrets["others"] = &FlowSecret{Env: h.prefix + "_OTHERS"}
 		h.note("the credential from %s became ${others}, as all beyond the first %d", where, maxHARSecrets)
 		return
 	}
@@ -441,7 +441,7 @@ func (h *harImport) secret(name, value, where string) {
 		unique = fmt.Sprintf("%s_%d", name, n)
 	}
 	env := h.prefix + "_" + strings.ToUpper(unique)
-	h.secrets[unique] = FlowSecret{Env: env}
+	h.secrets[unique] = &FlowSecret{Env: env}
 	h.hidden = append(h.hidden, harSecret{value, unique})
 	said := "set it in the environment as %s"
 	if tellingName.MatchString(name) || strings.Contains(name, "session") || strings.Contains(name, "token") {
@@ -673,7 +673,7 @@ func postOf(e *harEntry) (form url.Values, isForm bool, tree any, isJSON bool) {
 		}
 		return form, len(form) > 0, nil, false
 	case kind == "application/json", strings.HasSuffix(kind, "+json"), kind == "text/plain" && strings.HasPrefix(strings.TrimSpace(post.Text), "{"):
-		tree, err := decodeTree([]byte(post.Text))
+		tree, err := decodeJSON([]byte(post.Text))
 		return nil, false, tree, err == nil && tree != nil && depthOf(tree) < 50
 	}
 	return nil, false, nil, false

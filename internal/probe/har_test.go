@@ -184,7 +184,7 @@ func TestHARDollars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Flow.Secrets["password"] = probe.FlowSecret{Env: "H_PASSWORD"}
+	c.Flow.Secrets["password"] = &probe.FlowSecret{Env: "H_PASSWORD"}
 	if r := probe.Once(context.Background(), c); !r.Success {
 		t.Fatal(r.Message)
 	}
