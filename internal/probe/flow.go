@@ -368,7 +368,7 @@ func (f *flowRun) step(s *flowStep) (rep *reply, fail *failure) {
 			st.State = "ok"
 		}
 	}()
-	if f.ctx.Err() != nil {
+	if f.over() {
 		return nil, &failure{"assertion", "slow", fmt.Sprintf("the time of the flow (%s) was over before this step began", f.time)}
 	}
 	switch {
@@ -385,10 +385,17 @@ func (f *flowRun) step(s *flowStep) (rep *reply, fail *failure) {
 	return f.loop(s)
 }
 
+// over reports that the flow's time is over. A connection's deadline may be seen
+// a moment before the context's.
+func (f *flowRun) over() bool {
+	deadline, _ := f.ctx.Deadline()
+	return f.ctx.Err() != nil || !time.Now().Before(deadline)
+}
+
 // pause waits; false when the flow's time is over before.
 func (f *flowRun) pause(d time.Duration) bool {
 	if d <= 0 {
-		return f.ctx.Err() == nil
+		return !f.over()
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -419,7 +426,7 @@ func (f *flowRun) poll(s *flowStep) (*reply, *failure) {
 				return rep, f.extract(s, rep)
 			}
 			judged, judgedReply = fail, rep
-		case judged != nil && f.ctx.Err() != nil && fail.reason != "own_fault":
+		case judged != nil && f.over() && fail.reason != "own_fault":
 			fail, rep = judged, judgedReply // the last one was only cut off
 		}
 		switch {
@@ -532,7 +539,7 @@ func (f *flowRun) send(s *flowStep) (*reply, *failure) {
 	if rep != nil && rep.head != nil && rep.head.Request != nil {
 		f.last = rep.head.Request.URL
 	}
-	if fail != nil && f.ctx.Err() != nil {
+	if fail != nil && f.over() {
 		if fail.reason == "connect_timeout" {
 			fail.message = "the connection was not made in the time that was left"
 		}

@@ -434,17 +434,19 @@ func TestFlowTime(t *testing.T) {
 	s := newShop(t)
 	hung := serveTCP(t, hang)
 	f := func(steps, wantStage, wantReason, wantMessage, wantStates string) {
-		t.Helper()
-		r := runFlow(t, s.URL, "  steps:\n"+steps+"\ntimeout: 300ms\ninterval: 1s")
-		if r.Stage != wantStage || r.Reason != wantReason || !strings.HasPrefix(r.Message, wantMessage) || stepStates(r) != wantStates {
-			t.Errorf("got  %s %s/%s: %s\nwant %s %s/%s: %s", stepStates(r), r.Stage, r.Reason, r.Message, wantStates, wantStage, wantReason, wantMessage)
-		}
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			r := runFlow(t, s.URL, "  steps:\n"+steps+"\ntimeout: 2s\ninterval: 10s")
+			if r.Stage != wantStage || r.Reason != wantReason || !strings.HasPrefix(r.Message, wantMessage) || stepStates(r) != wantStates {
+				t.Errorf("got  %s %s/%s: %s\nwant %s %s/%s: %s", stepStates(r), r.Stage, r.Reason, r.Message, wantStates, wantStage, wantReason, wantMessage)
+			}
+		})
 	}
 	f(`
-    - {name: a, wait: 150ms}
-    - {name: b, wait: 200ms}
+    - {name: a, wait: 50ms}
+    - {name: b, wait: 1970ms}
     - {name: c, request: {url: $BASE/login}}`,
-		"assertion", "slow", "step 2 of 3, b: the time of the flow (300ms) was over during this wait", "a=ok b=failed c=not_reached")
+		"assertion", "slow", "step 2 of 3, b: the time of the flow (2s) was over during this wait", "a=ok b=failed c=not_reached")
 	f(`
     - {name: a, request: {url: "http://`+hung+`/"}}
     - {name: bye, always: true, request: {method: POST, url: $BASE/logout}}`,
@@ -453,13 +455,13 @@ func TestFlowTime(t *testing.T) {
     - {name: a, request: {url: "http://`+hung+`/"}}`,
 		"processing", "no_response", "step 1 of 1, a: the request was sent, but no reply came within ", "a=failed")
 	f(`
-    - {name: a, loop: {times: 1000, every: 10ms, until: {status: 500}}, request: {url: $BASE/login}}`,
+    - {name: a, loop: {times: 1000, every: 100ms, until: {status: 500}}, request: {url: $BASE/login}}`,
 		"status", "status", "step 1 of 1, a: not as wanted after ", "a=failed")
 	f(`
-    - {name: a, optional: true, wait: 299ms}
-    - {name: b, optional: true, wait: 299ms}
+    - {name: a, optional: true, wait: 500ms}
+    - {name: b, optional: true, wait: 1900ms}
     - {name: c, request: {url: $BASE/login}}`,
-		"assertion", "slow", "step 3 of 3, c: the time of the flow (300ms) was over before this step began", "a=ok b=failed c=failed")
+		"assertion", "slow", "step 3 of 3, c: the time of the flow (2s) was over before this step began", "a=ok b=failed c=failed")
 }
 
 // TestFlowGivenUp: a run that nobody wants any more ends at once and blames
