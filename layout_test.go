@@ -48,7 +48,6 @@ var home = map[string][]string{
 	"github.com/prometheus/prometheus/web/api/v1":        {"internal/query", "internal/app"},
 	"github.com/prometheus/alertmanager":                 {"internal/notify"},
 	"github.com/prometheus/blackbox_exporter":            {"internal/probe"},
-	"github.com/ohler55/ojg":                             {"internal/probe"},
 	"github.com/shirou/gopsutil":                         {"internal/ingest"},
 	"github.com/miekg/dns":                               {"internal/demo"},
 	"golang.org/x/crypto":                                {"internal/web", "internal/probe"}, // probe: OCSP

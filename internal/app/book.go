@@ -236,6 +236,9 @@ func onlyConfig(c *probe.Check) error {
 	if fs := c.Files(); len(fs) > 0 {
 		return record.Errorf(record.Forbidden, "the check names the file %s; checks with files belong into vedette.yml, where the administrator of this machine writes", *fs[0])
 	}
+	if env := c.Environment(); len(env) > 0 {
+		return record.Errorf(record.Forbidden, "the check reads the environment variable %s; give the secret as value, or write the check into vedette.yml, where the administrator of this machine writes", env[0])
+	}
 	return nil
 }
 

@@ -23,6 +23,8 @@ func keyPaths(t reflect.Type, prefix string, keys map[string]bool) {
 		t = t.Elem()
 	}
 	switch {
+	case t.Kind() == reflect.Slice && strings.HasSuffix(prefix, ".steps[].steps"):
+		return // steps within a step have the keys of steps
 	case t.Kind() == reflect.Slice:
 		keyPaths(t.Elem(), prefix+"[]", keys)
 		return

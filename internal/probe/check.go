@@ -204,7 +204,7 @@ type BasicAuth struct {
 // Files are the paths of files that the check names, to be read and changed.
 func (c *Check) Files() []*string {
 	var out []*string
-	for _, p := range append(c.files(), &c.Expect.JSONSchemaFile) {
+	for _, p := range append(append(c.files(), &c.Expect.JSONSchemaFile), c.Flow.files()...) {
 		if *p != "" {
 			out = append(out, p)
 		}
@@ -219,7 +219,6 @@ func (c *Check) ResolvePaths(dir string) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
-	c.Flow.resolvePaths(dir)
 }
 
 // files are the paths of the files that a run may read.

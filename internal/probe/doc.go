@@ -18,7 +18,7 @@
 //	status                                      status
 //	header                                      header
 //	body                                        body
-//	slow certificate                            assertion
+//	slow certificate variable                   assertion; variable: of a flow
 //	own_fault                                   any: this machine could not run it
 //
 // The phases resolve, connect, tls, processing and transfer follow one another

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -26,7 +25,7 @@ type Flow struct {
 	Variables map[string]string `yaml:"variables,omitempty"`
 	// Secrets are values that are never shown, for ${name} as well. They are read
 	// by the process that makes the run, at each run.
-	Secrets map[string]FlowSecret `yaml:"secrets,omitempty"`
+	Secrets map[string]*FlowSecret `yaml:"secrets,omitempty"`
 	// Hosts get the check's own credentials: basic_auth, bearer_token, the client
 	// certificate, telling headers. host or host:port; default: the host of the
 	// first request.
@@ -37,11 +36,12 @@ type Flow struct {
 	Steps       []FlowStep `yaml:"steps"`
 }
 
-// FlowSecret says where a secret is kept: one of an environment variable and a
-// file.
+// FlowSecret says where a secret is kept: in an environment variable, in a file,
+// or here.
 type FlowSecret struct {
-	Env  string `yaml:"env,omitempty"`
-	File string `yaml:"file,omitempty"`
+	Env   string `yaml:"env,omitempty"`
+	File  string `yaml:"file,omitempty"`
+	Value string `yaml:"value,omitempty"`
 }
 
 // FlowStep is one step: a request, a wait, or steps in a loop.
@@ -187,17 +187,43 @@ func withDefaults(steps []FlowStep, n *int) []FlowStep {
 	return steps
 }
 
-// resolvePaths makes the files of the secrets relative to dir.
-func (f *Flow) resolvePaths(dir string) {
+// files are the paths of the files that the flow may name.
+func (f *Flow) files() (out []*string) {
 	if f == nil {
-		return
+		return nil
 	}
-	for name, s := range f.Secrets {
-		if s.File != "" && !filepath.IsAbs(s.File) {
-			s.File = filepath.Join(dir, s.File)
-			f.Secrets[name] = s
+	for _, s := range f.Secrets {
+		if s != nil {
+			out = append(out, &s.File)
 		}
 	}
+	var steps func([]FlowStep)
+	steps = func(list []FlowStep) {
+		for i := range list {
+			out = append(out, &list[i].Expect.JSONSchemaFile)
+			if l := list[i].Loop; l != nil && l.Until != nil {
+				out = append(out, &l.Until.JSONSchemaFile)
+			}
+			steps(list[i].Steps)
+		}
+	}
+	steps(f.Steps)
+	return out
+}
+
+// Environment lists the environment variables that runs of the check read.
+func (c *Check) Environment() []string {
+	if c.Flow == nil {
+		return nil
+	}
+	var out []string
+	for _, s := range c.Flow.Secrets {
+		if s != nil && s.Env != "" {
+			out = append(out, s.Env)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // flowTarget is the address of the first request, as far as it is known before
@@ -342,7 +368,7 @@ func (f *flowRun) step(s *flowStep) (rep *reply, fail *failure) {
 			st.State = "ok"
 		}
 	}()
-	if f.ctx.Err() != nil {
+	if f.over() {
 		return nil, &failure{"assertion", "slow", fmt.Sprintf("the time of the flow (%s) was over before this step began", f.time)}
 	}
 	switch {
@@ -359,10 +385,17 @@ func (f *flowRun) step(s *flowStep) (rep *reply, fail *failure) {
 	return f.loop(s)
 }
 
+// over reports that the flow's time is over. A connection's deadline may be seen
+// a moment before the context's.
+func (f *flowRun) over() bool {
+	deadline, _ := f.ctx.Deadline()
+	return f.ctx.Err() != nil || !time.Now().Before(deadline)
+}
+
 // pause waits; false when the flow's time is over before.
 func (f *flowRun) pause(d time.Duration) bool {
 	if d <= 0 {
-		return f.ctx.Err() == nil
+		return !f.over()
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -393,7 +426,7 @@ func (f *flowRun) poll(s *flowStep) (*reply, *failure) {
 				return rep, f.extract(s, rep)
 			}
 			judged, judgedReply = fail, rep
-		case judged != nil && f.ctx.Err() != nil && fail.reason != "own_fault":
+		case judged != nil && f.over() && fail.reason != "own_fault":
 			fail, rep = judged, judgedReply // the last one was only cut off
 		}
 		switch {
@@ -506,7 +539,7 @@ func (f *flowRun) send(s *flowStep) (*reply, *failure) {
 	if rep != nil && rep.head != nil && rep.head.Request != nil {
 		f.last = rep.head.Request.URL
 	}
-	if fail != nil && f.ctx.Err() != nil {
+	if fail != nil && f.over() {
 		if fail.reason == "connect_timeout" {
 			fail.message = "the connection was not made in the time that was left"
 		}

@@ -244,6 +244,9 @@ func TestFlowBuysABook(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.bodies[3]), &sent); err != nil || !strings.HasPrefix(sent.Note, "by buy-a-book from hub: ") || len(sent.Note) != len("by buy-a-book from hub: ")+36 || fmt.Sprint(sent.More) != "[1 true <nil> ${x}]" {
 		t.Errorf("the JSON sent: got %s, %v", s.bodies[3], err)
 	}
+	if text := probe.Text(r); !strings.Contains(text, "sign in: "+s.URL+"/account") || !strings.Contains(text, "\n 7  ok") {
+		t.Errorf("the text does not tell the steps:\n%s", text)
+	}
 	var names []string
 	for _, m := range probe.Samples(flowCheck(t, s.URL, buyABook), r) {
 		if strings.HasPrefix(m.Name, "probe_step_") || m.Name == "probe_flow_requests" {
@@ -347,6 +350,29 @@ func TestFlowFails(t *testing.T) {
 		"assertion", "variable", "step 2 of 2, each: the variable x holds no list for the loop to go over", "item=ok each=failed")
 }
 
+// TestFlowExpects: variables in what is expected, with their type where they
+// stand alone.
+func TestFlowExpects(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Id", "a.b")
+		fmt.Fprint(w, `{"id":7,"dot":"a.b","text":"id 7 ${x}"}`)
+	}))
+	t.Cleanup(s.Close)
+	f := func(expect, wantMessage string) {
+		t.Helper()
+		r := runFlow(t, s.URL, "  variables: {odd: axb}\n  steps: [{name: a, request: {url: $BASE/}, extract: [{name: id, jsonpath: $.id}, {name: dot, jsonpath: $.dot}]}, {name: b, request: {url: /}, expect: {"+expect+"}}]")
+		if r.Message != wantMessage {
+			t.Errorf("%s: got %q, want %q", expect, r.Message, wantMessage)
+		}
+	}
+	f(`json: [{path: $.id, equals: "${id}"}, {path: $.text, equals: "id ${id} $${x}"}, {path: $.dot, matches: "^${dot}$"}], body_contains: "$${x}"`, "")
+	f(`json: [{path: $.text, equals: "${id}"}]`, `step 2 of 2, b: $.text in the body is "id 7 ${x}"; want 7`)
+	f(`headers: {X-Id: "${dot}"}, body_regex: "id ${id}", body_not_regex: "${odd}", body_not_contains: "${odd}"`, "")
+	f(`headers: {X-Id: "${odd}"}`, `step 2 of 2, b: the header X-Id is "a.b"; want it to match "axb"`)
+	f(`body_regex: "\"${odd}\""`, "step 2 of 2, b: the body (39 bytes) does not match the regular expression \"\\\"axb\\\"\"")
+	f(`body_not_contains: "${dot}"`, `step 2 of 2, b: the body contains "a.b" and should not`)
+}
+
 // TestFlowSlow: the time of a step, and that of the whole flow.
 func TestFlowSlow(t *testing.T) {
 	s := newShop(t)
@@ -408,17 +434,19 @@ func TestFlowTime(t *testing.T) {
 	s := newShop(t)
 	hung := serveTCP(t, hang)
 	f := func(steps, wantStage, wantReason, wantMessage, wantStates string) {
-		t.Helper()
-		r := runFlow(t, s.URL, "  steps:\n"+steps+"\ntimeout: 300ms\ninterval: 1s")
-		if r.Stage != wantStage || r.Reason != wantReason || !strings.HasPrefix(r.Message, wantMessage) || stepStates(r) != wantStates {
-			t.Errorf("got  %s %s/%s: %s\nwant %s %s/%s: %s", stepStates(r), r.Stage, r.Reason, r.Message, wantStates, wantStage, wantReason, wantMessage)
-		}
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			r := runFlow(t, s.URL, "  steps:\n"+steps+"\ntimeout: 2s\ninterval: 10s")
+			if r.Stage != wantStage || r.Reason != wantReason || !strings.HasPrefix(r.Message, wantMessage) || stepStates(r) != wantStates {
+				t.Errorf("got  %s %s/%s: %s\nwant %s %s/%s: %s", stepStates(r), r.Stage, r.Reason, r.Message, wantStates, wantStage, wantReason, wantMessage)
+			}
+		})
 	}
 	f(`
-    - {name: a, wait: 150ms}
-    - {name: b, wait: 200ms}
+    - {name: a, wait: 50ms}
+    - {name: b, wait: 1970ms}
     - {name: c, request: {url: $BASE/login}}`,
-		"assertion", "slow", "step 2 of 3, b: the time of the flow (300ms) was over during this wait", "a=ok b=failed c=not_reached")
+		"assertion", "slow", "step 2 of 3, b: the time of the flow (2s) was over during this wait", "a=ok b=failed c=not_reached")
 	f(`
     - {name: a, request: {url: "http://`+hung+`/"}}
     - {name: bye, always: true, request: {method: POST, url: $BASE/logout}}`,
@@ -427,13 +455,13 @@ func TestFlowTime(t *testing.T) {
     - {name: a, request: {url: "http://`+hung+`/"}}`,
 		"processing", "no_response", "step 1 of 1, a: the request was sent, but no reply came within ", "a=failed")
 	f(`
-    - {name: a, loop: {times: 1000, every: 10ms, until: {status: 500}}, request: {url: $BASE/login}}`,
+    - {name: a, loop: {times: 1000, every: 100ms, until: {status: 500}}, request: {url: $BASE/login}}`,
 		"status", "status", "step 1 of 1, a: not as wanted after ", "a=failed")
 	f(`
-    - {name: a, optional: true, wait: 299ms}
-    - {name: b, optional: true, wait: 299ms}
+    - {name: a, optional: true, wait: 500ms}
+    - {name: b, optional: true, wait: 1900ms}
     - {name: c, request: {url: $BASE/login}}`,
-		"assertion", "slow", "step 3 of 3, c: the time of the flow (300ms) was over before this step began", "a=ok b=failed c=failed")
+		"assertion", "slow", "step 3 of 3, c: the time of the flow (2s) was over before this step began", "a=ok b=failed c=failed")
 }
 
 // TestFlowGivenUp: a run that nobody wants any more ends at once and blames

@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -98,7 +99,7 @@ func (b *planner) refuse() error {
 	switch {
 	case c.Method != "" && c.Method != "GET":
 		return fmt.Errorf("method: %q: the requests of a flow have theirs: flow.steps[].request.method", c.Method)
-	case c.Body != "":
+	case c.Body != "" || c.BodyFile != "":
 		return errors.New("body: the requests of a flow have theirs: flow.steps[].request.body")
 	case c.header("Host") != "":
 		return errors.New("headers: Host is for one request: flow.steps[].request.headers")
@@ -140,8 +141,19 @@ func (b *planner) variables() error {
 		if _, dup := f.Variables[name]; dup {
 			return fmt.Errorf("%s: %s is one of flow.variables as well; keep one", key, name)
 		}
-		if s := f.Secrets[name]; (s.Env == "") == (s.File == "") {
-			return fmt.Errorf("%s: want either env, the name of an environment variable, or file, the path of a file", key)
+		n := 0
+		if s := f.Secrets[name]; s != nil {
+			for _, from := range []string{s.Env, s.File, s.Value} {
+				if from != "" {
+					n++
+				}
+			}
+		}
+		if n != 1 {
+			return fmt.Errorf("%s: want one of env, the name of an environment variable, file, the path of a file, and value", key)
+		}
+		if v := f.Secrets[name].Value; len(v) > maxValue {
+			return fmt.Errorf("%s.value: has %d bytes; want at most %d", key, len(v), maxValue)
 		}
 		b.known[name] = true
 	}
@@ -525,67 +537,51 @@ func (b *planner) extract(key string, s *flowStep) error {
 	return nil
 }
 
-// expect checks an Expect and finds the variables in it: in body_contains,
-// body_not_contains, body_regex and headers. In a regular expression a variable
-// stands for its text.
+// expect checks an Expect and finds the variables in it: in the texts for the
+// body, the headers, and equals and matches of json. In a regular expression a
+// variable stands for its text.
 func (b *planner) expect(key string, s *flowStep, e Expect) (*flowExpect, error) {
-	x := &flowExpect{raw: e, empty: e.isZero()}
+	x := &flowExpect{raw: e.clone(), empty: e.isZero()}
 	if s.Request == nil {
 		return x, nil
 	}
-	raw := &x.raw
-	raw.Headers = make(map[string]string, len(e.Headers))
-	sample := e
-	sample.Headers = make(map[string]string, len(e.Headers))
-	note := func(field, text string, regex bool, in func(*Expect) func(string)) error {
-		t, err := b.text(key+"."+field, text)
+	sample := e.clone() // with a letter for each variable, to see that it is valid
+	for _, p := range e.places() {
+		t, err := b.text(key+"."+p.name, p.text)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		var shape strings.Builder
-		for _, p := range t {
-			if p.name != "" {
-				shape.WriteString("x")
-			}
-			shape.WriteString(p.text)
-		}
-		in(&sample)(shape.String())
 		if text, ok := t.plain(); ok {
-			in(raw)(text)
-			return nil
+			p.set(&sample, text)
+			p.set(&x.raw, text)
+			continue
 		}
+		shape := make(template, len(t))
+		for i, q := range t {
+			if shape[i] = q; q.name != "" {
+				shape[i] = part{text: "x"}
+			}
+		}
+		p.set(&sample, shape.text())
 		x.changes = append(x.changes, func(f *flowRun, e *Expect) *failure {
+			if p.value != nil && len(t) == 1 {
+				v, fail := f.lookup(t[0])
+				if fail == nil {
+					p.value(e, v.v)
+				}
+				return fail
+			}
 			out, fail := f.expand(t, maxSent, func(_, text string, _ *flowValue) string {
-				if regex {
+				if p.regex {
 					return regexp.QuoteMeta(text)
 				}
 				return text
 			})
 			if fail == nil {
-				in(e)(out.text)
+				p.set(e, out.text)
 			}
 			return fail
 		})
-		return nil
-	}
-	fields := []struct {
-		name  string
-		regex bool
-		at    func(*Expect) *string
-	}{
-		{"body_contains", false, func(e *Expect) *string { return &e.BodyContains }},
-		{"body_not_contains", false, func(e *Expect) *string { return &e.BodyNotContains }},
-		{"body_regex", true, func(e *Expect) *string { return &e.BodyRegex }},
-	}
-	for _, f := range fields {
-		if err := note(f.name, *f.at(&e), f.regex, func(e *Expect) func(string) { return func(s string) { *f.at(e) = s } }); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range sortedKeys(e.Headers) {
-		if err := note("headers."+name, e.Headers[name], true, func(e *Expect) func(string) { return func(s string) { e.Headers[name] = s } }); err != nil {
-			return nil, err
-		}
 	}
 	valid := Check{Kind: b.c.Kind, Method: s.Request.Method, Expect: sample}
 	err := valid.validateExpect()
@@ -598,16 +594,60 @@ func (b *planner) expect(key string, s *flowStep, e Expect) (*flowExpect, error)
 	return x, nil
 }
 
+// text is a template that has no variables.
+func (t template) text() string {
+	var b strings.Builder
+	for _, p := range t {
+		b.WriteString(p.text)
+	}
+	return b.String()
+}
+
+// clone copies an Expect as far as variables are put into it.
+func (e Expect) clone() Expect {
+	e.Headers, e.JSON = maps.Clone(e.Headers), slices.Clone(e.JSON)
+	return e
+}
+
+// expectPlace is a text of an Expect in which variables may stand.
+type expectPlace struct {
+	name  string
+	regex bool
+	text  string
+	set   func(*Expect, string)
+	value func(*Expect, any) // where a variable alone keeps its type
+}
+
+func (e Expect) places() []expectPlace {
+	var out []expectPlace
+	add := func(name, text string, regex bool, set func(*Expect, string)) {
+		if text != "" {
+			out = append(out, expectPlace{name: name, regex: regex, text: text, set: set})
+		}
+	}
+	add("body_contains", e.BodyContains, false, func(e *Expect, s string) { e.BodyContains = s })
+	add("body_not_contains", e.BodyNotContains, false, func(e *Expect, s string) { e.BodyNotContains = s })
+	add("body_regex", e.BodyRegex, true, func(e *Expect, s string) { e.BodyRegex = s })
+	add("body_not_regex", e.BodyNotRegex, true, func(e *Expect, s string) { e.BodyNotRegex = s })
+	for _, name := range sortedKeys(e.Headers) {
+		add("headers."+name, e.Headers[name], true, func(e *Expect, s string) { e.Headers[name] = s })
+	}
+	for i, rule := range e.JSON {
+		add(fmt.Sprintf("json[%d].matches", i), rule.Matches, true, func(e *Expect, s string) { e.JSON[i].Matches = s })
+		if text, ok := rule.Equals.(string); ok && text != "" {
+			add(fmt.Sprintf("json[%d].equals", i), text, false, func(e *Expect, s string) { e.JSON[i].Equals = s })
+			out[len(out)-1].value = func(e *Expect, v any) { e.JSON[i].Equals = v }
+		}
+	}
+	return out
+}
+
 // expectation is what is expected once the variables are put in.
 func (f *flowRun) expectation(e *flowExpect) (*expectation, *failure) {
 	if len(e.changes) == 0 {
 		return e.fixed, nil
 	}
-	now := e.raw
-	now.Headers = make(map[string]string, len(e.raw.Headers))
-	for name, v := range e.raw.Headers {
-		now.Headers[name] = v
-	}
+	now := e.raw.clone()
 	for _, change := range e.changes {
 		if fail := change(f, &now); fail != nil {
 			return nil, fail

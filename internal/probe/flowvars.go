@@ -26,13 +26,12 @@ const (
 	maxAddr   = 16 << 10 // of an address with its variables
 	maxHeader = 16 << 10
 	maxSent   = 1 << 20 // of a body with its variables
-	maxPath   = 1000    // of a JSONPath
 	maxPlaces = 1000    // places for variables in one step
 )
 
 // template is a text with variables in it. ${name} stands for the value of a
 // variable, ${name.field} for a field of a JSON object or a place in a list,
-// and $${ for a plain ${.
+// $${ for a plain ${ and $$${name} for a $ before the value.
 type template []part
 
 // part is a literal text, or a variable when name is set.
@@ -64,41 +63,63 @@ func parseTemplate(s string) (template, error) {
 	for i := 0; i < len(s); {
 		rest := s[i:]
 		dollar := strings.IndexByte(rest, '$')
-		switch {
-		case dollar < 0:
+		if dollar < 0 {
 			lit.WriteString(rest)
-			i = len(s)
-		case dollar > 0:
-			lit.WriteString(rest[:dollar])
-			i += dollar
-		case strings.HasPrefix(rest, "$${"):
-			lit.WriteString("${")
-			i += len("$${")
-		case strings.HasPrefix(rest, "${"):
-			end := strings.IndexByte(rest, '}')
-			if end < 0 || !reference.MatchString(rest[2:end]) {
-				// What stands there may be anything, so it is not shown.
-				return nil, fmt.Errorf("at byte %d: want ${name} or ${name.field} with letters, digits, '_' and '-'; $${ stands for a plain ${", i+1)
-			}
-			flush()
-			name, path, _ := strings.Cut(rest[2:end], ".")
-			p := part{name: name}
-			if path != "" {
-				p.path = strings.Split(path, ".")
-			}
-			t = append(t, p)
-			i += end + 1
-		default:
-			lit.WriteByte('$')
-			i++
+			break
 		}
+		lit.WriteString(rest[:dollar])
+		rest = rest[dollar:]
+		n := len(rest) - len(strings.TrimLeft(rest, "$"))
+		i += dollar + n
+		if !strings.HasPrefix(rest[n:], "{") {
+			lit.WriteString(rest[:n])
+			continue
+		}
+		lit.WriteString(rest[:n/2])
+		if n%2 == 0 {
+			continue // the brace is plain
+		}
+		end := strings.IndexByte(rest, '}')
+		if end < 0 || !reference.MatchString(rest[n+1:end]) {
+			// What stands there may be anything, so it is not shown.
+			return nil, fmt.Errorf("at byte %d: want ${name} or ${name.field} with letters, digits, '_' and '-'; $${ stands for a plain ${", i)
+		}
+		flush()
+		name, path, _ := strings.Cut(rest[n+1:end], ".")
+		p := part{name: name}
+		if path != "" {
+			p.path = strings.Split(path, ".")
+		}
+		t = append(t, p)
+		i += end - n + 1
 	}
 	flush()
 	return t, nil
 }
 
+var dollars = regexp.MustCompile(`\$+\{`)
+
 // escapeTemplate makes a text that parseTemplate takes for a plain one.
-func escapeTemplate(s string) string { return strings.ReplaceAll(s, "${", "$${") }
+func escapeTemplate(s string) string {
+	return dollars.ReplaceAllStringFunc(s, func(d string) string { return d[:len(d)-1] + d })
+}
+
+// String is the template as it is written.
+func (t template) String() string {
+	var b strings.Builder
+	for i, p := range t {
+		if p.name != "" {
+			b.WriteString(p.String())
+			continue
+		}
+		text := escapeTemplate(p.text)
+		if i+1 < len(t) {
+			text += text[len(strings.TrimRight(text, "$")):] // a $ before a variable
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
 
 // plain is the text of a template without variables.
 func (t template) plain() (string, bool) {
@@ -113,7 +134,7 @@ func (t template) plain() (string, bool) {
 
 // flowValue is the value of a variable.
 type flowValue struct {
-	v       any   // as decodeTree gives it
+	v       any   // as decodeJSON gives it
 	list    []any // what a loop goes over; nil: it cannot
 	secret  bool  // is not shown
 	replied bool  // came with a reply, so a server chose it
@@ -167,6 +188,9 @@ func uuid() string {
 
 // read fetches the secret; the error begins with the key.
 func (s FlowSecret) read() (string, error) {
+	if s.Value != "" {
+		return s.Value, nil
+	}
 	if s.Env != "" {
 		v := os.Getenv(s.Env)
 		if v == "" {
@@ -489,19 +513,13 @@ func (f *flowRun) tree(v any, key string) (out any, secret bool, fail *failure) 
 
 // extract takes the values that a step wants out of its reply.
 func (f *flowRun) extract(s *flowStep, rep *reply) *failure {
-	var tree any
-	var bad error
-	decoded := false
 	for _, e := range s.extracts {
 		v := &flowValue{replied: true, secret: e.Secret || e.Cookie != "" || telling(e.Name)}
 		var found bool
 		where := ""
 		switch {
 		case e.path != nil:
-			if !decoded {
-				tree, bad = decodeTree(rep.body)
-				decoded = true
-			}
+			tree, bad := rep.json()
 			where = fmt.Sprintf("nothing at %s in the body (%d bytes)", e.JSONPath, len(rep.body))
 			if bad != nil {
 				where = fmt.Sprintf("the body (%d bytes) is not JSON: %v", len(rep.body), bad)
@@ -592,61 +610,14 @@ func pick(path jp.Expr, tree any) (v any, list []any, found bool) {
 // parsePath reads a JSONPath that can be applied to any body in a time that
 // grows with the body's size.
 func parsePath(text string) (jp.Expr, error) {
-	switch {
-	case !strings.HasPrefix(text, "$"), len(text) > maxPath:
-		return nil, fmt.Errorf("%q: want a JSONPath that begins with $, such as $.token, of at most %d bytes", shorten(text, 100), maxPath)
-	case strings.Count(text, "..")+strings.Count(text, "?") > 1, strings.Count(text, ",") > 8:
-		return nil, fmt.Errorf("%q: want at most one search (..) or filter (?) and 8 commas", text)
+	if err := pathBounds(text); err != nil {
+		return nil, fmt.Errorf("%q: %w", shorten(text, 100), err)
 	}
 	x, err := jp.ParseString(text)
 	if err != nil {
 		return nil, fmt.Errorf("%q: want a JSONPath such as $.token: %w", text, err)
 	}
 	return x, nil
-}
-
-// decodeTree reads one JSON value: map[string]any, []any, string, bool, nil,
-// int64 where a number is one, float64 otherwise.
-func decodeTree(text []byte) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var v any
-	err := d.Decode(&v)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, errors.New("it is empty")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, errors.New("it ends early")
-	case err != nil:
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("something follows the first value")
-	}
-	return withNumbers(v), nil
-}
-
-// withNumbers replaces json.Number, which paths cannot compare.
-func withNumbers(v any) any {
-	switch x := v.(type) {
-	case json.Number:
-		if n, err := x.Int64(); err == nil {
-			return n
-		}
-		if n, err := x.Float64(); err == nil {
-			return n
-		}
-		return x.String()
-	case map[string]any:
-		for k, in := range x {
-			x[k] = withNumbers(in)
-		}
-	case []any:
-		for i, in := range x {
-			x[i] = withNumbers(in)
-		}
-	}
-	return v
 }
 
 // scope says which hosts a flow's request may tell what.

@@ -91,7 +91,7 @@ func FromHAR(r io.Reader) (Check, []string, error) {
 	if file.Log == nil || len(file.Log.Entries) == 0 {
 		return Check{}, nil, errors.New("har: the file holds no requests; want log.entries")
 	}
-	h := &harImport{vars: map[string]string{}, secrets: map[string]FlowSecret{}, names: map[string]int{}}
+	h := &harImport{vars: map[string]string{}, secrets: map[string]*FlowSecret{}, names: map[string]int{}}
 	c, err := h.flow(&file)
 	return c, h.notes, err
 }
@@ -102,7 +102,7 @@ type harImport struct {
 	base    string // scheme and host of the first request
 	prefix  string // of the names of environment variables
 	vars    map[string]string
-	secrets map[string]FlowSecret
+	secrets map[string]*FlowSecret
 	hidden  []harSecret
 	names   map[string]int // of steps
 	waits   time.Duration
@@ -425,7 +425,7 @@ func (h *harImport) secret(name, value, where string) {
 	}
 	if len(h.hidden) >= maxHARSecrets { // nothing may stay behind in the flow
 		h.hidden = append(h.hidden, harSecret{value, "others"})
-		h.secrets["others"] = FlowSecret{Env: h.prefix + "_OTHERS"}
+		h.secrets["others"] = &FlowSecret{Env: h.prefix + "_OTHERS"}
 		h.note("the credential from %s became ${others}, as all beyond the first %d", where, maxHARSecrets)
 		return
 	}
@@ -441,7 +441,7 @@ func (h *harImport) secret(name, value, where string) {
 		unique = fmt.Sprintf("%s_%d", name, n)
 	}
 	env := h.prefix + "_" + strings.ToUpper(unique)
-	h.secrets[unique] = FlowSecret{Env: env}
+	h.secrets[unique] = &FlowSecret{Env: env}
 	h.hidden = append(h.hidden, harSecret{value, unique})
 	said := "set it in the environment as %s"
 	if tellingName.MatchString(name) || strings.Contains(name, "session") || strings.Contains(name, "token") {
@@ -451,60 +451,48 @@ func (h *harImport) secret(name, value, where string) {
 }
 
 // hide makes a template of a text: what is a secret becomes its variable.
-func (h *harImport) hide(text string) string {
-	type piece struct {
-		text   string
-		secret bool
-	}
-	pieces := []piece{{text, false}}
+func (h *harImport) hide(text string) string { return h.template(text).String() }
+
+func (h *harImport) template(text string) template {
+	t := template{{text: text}}
 	for _, s := range h.hidden {
-		var next []piece
-		for _, p := range pieces {
-			if p.secret {
+		var next template
+		for _, p := range t {
+			switch {
+			case p.name != "":
 				next = append(next, p)
-				continue
-			}
-			// A short one is replaced only where it is the whole text.
-			if len(s.value) < 4 {
+			case len(s.value) < 4: // a short one is replaced only where it is the whole text
 				if p.text == s.value {
-					p = piece{"${" + s.name + "}", true}
+					p = part{name: s.name}
 				}
 				next = append(next, p)
-				continue
-			}
-			for i, part := range strings.Split(p.text, s.value) {
-				if i > 0 {
-					next = append(next, piece{"${" + s.name + "}", true})
-				}
-				if part != "" {
-					next = append(next, piece{part, false})
+			default:
+				for i, piece := range strings.Split(p.text, s.value) {
+					if i > 0 {
+						next = append(next, part{name: s.name})
+					}
+					if piece != "" {
+						next = append(next, part{text: piece})
+					}
 				}
 			}
 		}
-		pieces = next
+		t = next
 	}
-	var b strings.Builder
-	for _, p := range pieces {
-		if !p.secret {
-			p.text = escapeTemplate(p.text)
-		}
-		b.WriteString(p.text)
-	}
-	return b.String()
+	return t
 }
 
 // hideEscaped makes a template of a text and escapes all of it but the
 // variables as for a query.
 func (h *harImport) hideEscaped(text string) (out string, secret bool) {
-	t, _ := parseTemplate(h.hide(text)) // hide makes valid ones
-	for _, p := range t {
+	t := h.template(text)
+	for i, p := range t {
 		if p.name != "" {
-			out, secret = out+p.String(), true
-		} else {
-			out += escapeTemplate(url.QueryEscape(p.text))
+			secret = true
 		}
+		t[i].text = url.QueryEscape(p.text)
 	}
-	return out, secret
+	return t.String(), secret
 }
 
 // address is the template of a recorded address.
@@ -685,7 +673,7 @@ func postOf(e *harEntry) (form url.Values, isForm bool, tree any, isJSON bool) {
 		}
 		return form, len(form) > 0, nil, false
 	case kind == "application/json", strings.HasSuffix(kind, "+json"), kind == "text/plain" && strings.HasPrefix(strings.TrimSpace(post.Text), "{"):
-		tree, err := decodeTree([]byte(post.Text))
+		tree, err := decodeJSON([]byte(post.Text))
 		return nil, false, tree, err == nil && tree != nil && depthOf(tree) < 50
 	}
 	return nil, false, nil, false

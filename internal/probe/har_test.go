@@ -170,6 +170,29 @@ func TestHARBad(t *testing.T) {
 	}
 }
 
+// TestHARDollars: what looks like a variable in a recording stays as it is.
+func TestHARDollars(t *testing.T) {
+	t.Setenv("H_PASSWORD", "hunter2$")
+	var got string
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		got = r.URL.RawQuery + " " + string(b)
+	}))
+	t.Cleanup(s.Close)
+	const query, body = "a=$$hunter2$&b=$%7Bx&c=${d}", `{"k":"$hunter2$${x}$$","password":"hunter2$"}`
+	c, _, err := probe.FromHAR(strings.NewReader(fmt.Sprintf(`{"log":{"entries":[{"request":{"method":"POST","url":%q,"postData":{"mimeType":"application/json","text":%q}},"response":{"status":200}}]}}`, s.URL+"/?"+query, body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Flow.Secrets["password"] = &probe.FlowSecret{Env: "H_PASSWORD"}
+	if r := probe.Once(context.Background(), c); !r.Success {
+		t.Fatal(r.Message)
+	}
+	if want := "a=%24%24hunter2%24&b=$%7Bx&c=${d} " + body; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {

@@ -38,6 +38,9 @@ func render(b *strings.Builder, r record.CheckResult) {
 		}
 	}
 	for i, h := range r.Hops {
+		if h.Step != "" {
+			fmt.Fprintf(b, "%s: ", h.Step)
+		}
 		fmt.Fprintf(b, "%s", h.URL)
 		if h.Address != "" {
 			fmt.Fprintf(b, "  (%s)", h.Address)
@@ -69,6 +72,12 @@ func render(b *strings.Builder, r record.CheckResult) {
 		if i < len(r.Hops)-1 {
 			b.WriteByte('\n')
 		}
+	}
+	if len(r.Steps) > 0 {
+		b.WriteByte('\n')
+	}
+	for i, st := range r.Steps {
+		fmt.Fprintf(b, "%2d  %-11s %10s  %s\n", i+1, strings.ReplaceAll(st.State, "_", " "), ms(time.Duration(st.Duration)), st.Name)
 	}
 	if r.Success {
 		fmt.Fprintf(b, "ok in %s\n", ms(r.Duration))
