@@ -296,11 +296,29 @@ function Actions({ d, reload, runsReload }: { d: CheckDetails; reload: () => voi
     }
   };
   const isPaused = c.paused || c.state === 'paused';
+  const [taken, setTaken] = useState(false);
+  const broken = c.state === 'down' || c.state === 'flapping' || c.state === 'degraded';
+  const acknowledge = async () => {
+    setWrong('');
+    try {
+      await send('POST', `/api/v1/checks/${encodeURIComponent(c.id)}/acknowledge`, {});
+      setTaken(true);
+      reload();
+    } catch (e) {
+      setWrong(sentence(e));
+    }
+  };
   return (
     <>
       <div class="toolbar">
+        {write && broken && !taken && (
+          <button class="main" onClick={acknowledge} title="Say that you take care of it; its alerts stay quiet for 4 h">
+            Acknowledge
+          </button>
+        )}
+        {taken && <span role="status">Acknowledged: quiet for 4 h.</span>}
         {write && (
-          <button class="main" disabled={busy} onClick={runAll} title="Run now from all places (w)">
+          <button class={broken && !taken ? '' : 'main'} disabled={busy} onClick={runAll} title="Run now from all places (w)">
             {busy ? 'Running …' : placesOf(c).length > 1 ? 'Run now from all places' : 'Run now'}
           </button>
         )}
