@@ -142,6 +142,9 @@ func (a *agent) check(as fleet.Assignment) (*probe.Check, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	if c.RunsCommands() && !a.commands {
+		return nil, errors.New("it runs a program, which this place allows with --allow-exec only")
+	}
 	c.ID = as.ID
 	return &c, nil
 }

@@ -233,6 +233,9 @@ func decodeWindow(body []byte) (*judge.Window, error) {
 // onlyConfig refuses what reaches into this machine and so may stand in
 // vedette.yml only: whoever may write checks may not read its files.
 func onlyConfig(c *probe.Check) error {
+	if c.RunsCommands() {
+		return record.Errorf(record.Forbidden, "the check runs a program of this machine; such checks belong into vedette.yml, where the administrator of this machine writes")
+	}
 	if fs := c.Files(); len(fs) > 0 {
 		return record.Errorf(record.Forbidden, "the check names the file %s; checks with files belong into vedette.yml, where the administrator of this machine writes", *fs[0])
 	}

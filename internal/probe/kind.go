@@ -19,7 +19,9 @@ type kind struct {
 	schemes []string
 	example string // of a URL, for messages
 	port    int    // default; portNeeded: the URL must name one; 0: it needs none
-	http    bool   // built on HTTP: method, headers, body and the like are allowed
+	// optionalURL: the kind knows what to look at without one too.
+	optionalURL bool
+	http        bool // built on HTTP: method, headers, body and the like are allowed
 	// interval and timeout are the defaults; 0: 30s and 10s.
 	interval, timeout time.Duration
 	// section returns whether the check has the kind's own section.
@@ -92,7 +94,7 @@ func (c *Check) setKind() error {
 	}
 	if c.URL == "" {
 		for _, name := range Kinds() {
-			if k := kinds()[name]; len(k.schemes) == 0 && k.section != nil && k.section(c) {
+			if k := kinds()[name]; (len(k.schemes) == 0 || k.optionalURL) && k.section != nil && k.section(c) {
 				c.Kind = name
 				return nil
 			}
@@ -155,6 +157,9 @@ func (c *Check) refuseHTTP() error {
 		"method": c.Method != "", "headers": len(c.Headers) > 0, "body": c.Body != "", "follow_redirects": c.FollowRedirects != nil,
 		"max_redirects": c.MaxRedirects != 0, "http2": c.HTTP2, "bearer_token": c.BearerToken != "", "bearer_token_file": c.BearerFile != "",
 		"expect.status": len(c.Expect.Status) > 0, "expect.headers": len(c.Expect.Headers) > 0,
+		"expect.json": len(c.Expect.JSON) > 0, "expect.json_schema": c.Expect.JSONSchema != nil, "expect.json_schema_file": c.Expect.JSONSchemaFile != "",
+		"expect.cel": c.Expect.CEL != "", "expect.min_bytes": c.Expect.MinBytes != 0, "expect.max_bytes": c.Expect.MaxBytes != 0,
+		"expect.protocol": c.Expect.Protocol != "",
 	}) {
 		if set {
 			return fmt.Errorf("%s: is for checks over HTTP; this one is of the kind %s", key, c.Kind)

@@ -88,7 +88,7 @@ func (c *Check) validateIdentity() error {
 func (c *Check) validateURL() error {
 	k := kinds()[c.Kind]
 	if c.URL == "" {
-		if len(k.schemes) == 0 {
+		if len(k.schemes) == 0 || k.optionalURL {
 			return nil // the kind has its target elsewhere
 		}
 		return fmt.Errorf("url: is missing; want such as %s", k.example)
