@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -128,7 +129,7 @@ func runGRPC(r *run) {
 		who = "the service " + g.Service
 	}
 	switch {
-	case failed && (code == codes.DeadlineExceeded || r.ctx.Err() != nil):
+	case failed && (code == codes.DeadlineExceeded || r.ctx.Err() != nil || strings.Contains(err.Error(), "i/o timeout")): // the library keeps only the text
 		f = &failure{"processing", "no_response", fmt.Sprintf("the connection stands, but no answer to the health question came within %s", short(r.limit))}
 	case failed && code == codes.Unavailable:
 		f = &failure{"processing", "reset", fmt.Sprintf("the server ended the call instead of answering: %s", status.Convert(err).Message())}
