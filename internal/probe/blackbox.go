@@ -1,12 +1,14 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/blackbox_exporter/config"
 	"github.com/prometheus/blackbox_exporter/prober"
@@ -84,10 +86,32 @@ func (b *Blackbox) Apply(c *BlackboxConfig) error {
 }
 
 // ServeHTTP runs one probe. debug=true answers with its log instead of its
-// metrics.
+// metrics. To the metrics of a probe that failed it adds probe_failed_stage,
+// which blackbox_exporter does not have.
 func (b *Blackbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const timeoutOffset = 0.5 // seconds; blackbox_exporter's default
-	prober.Handler(w, r, b.conf.Load(), b.log, b.history, timeoutOffset, nil, b.unknown, b.level, b.level)
+	conf := b.conf.Load()
+	heard := &listening{next: b.log.Handler(), heard: &said{}}
+	held := &heldReply{header: http.Header{}, code: http.StatusOK}
+	plain := r.Clone(r.Context())
+	plain.Header.Del("Accept-Encoding") // the answer gains lines
+	start := time.Now()
+	prober.Handler(held, plain, conf, slog.New(heard), b.history, timeoutOffset, nil, b.unknown, b.level, b.level)
+	body := held.body.Bytes()
+	name := r.FormValue("module")
+	if name == "" {
+		name = "http_2xx"
+	}
+	if m, ok := conf.Modules[name]; ok && held.code == http.StatusOK && r.FormValue("debug") != "true" && bytes.Contains(body, []byte("\nprobe_success 0")) {
+		f := failedProbe{module: m, target: r.FormValue("target"), said: heard.heard.lines(), metrics: body, took: time.Since(start)}
+		body = addStage(body, f.stage(r.Context()))
+	}
+	for k, v := range held.header {
+		w.Header()[k] = v
+	}
+	w.Header().Del("Content-Length")
+	w.WriteHeader(held.code)
+	_, _ = w.Write(body) // a client that left is no fault of ours
 }
 
 // softly passes a prober's log on at the level debug. It says that info is
