@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,8 +50,8 @@ var words = []struct{ begins, stage string }{
 // nothing of where), the figures decide, and where those are lost too, as after
 // a TLS handshake that hangs, one short look at the port does.
 func (f failedProbe) stage(ctx context.Context) string {
-	if strings.Contains(strings.Join(f.said, "\n"), "redirects") {
-		return "redirect" // the status of the last one is told as well
+	if f.module.HTTP.HTTPClientConfig.FollowRedirects && slices.Contains(f.said, "Not following redirect") {
+		return "redirect" // more than ten; the status of the last one is told as well
 	}
 	for _, line := range f.said {
 		for _, w := range words {
