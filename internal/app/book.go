@@ -473,7 +473,7 @@ func (b *book) Try(ctx context.Context, body []byte, id string) ([]record.CheckR
 	if err := onlyConfig(c); err != nil {
 		return nil, err
 	}
-	c.ID = "(try)"
+	c.ID = newID("try-") // of no check: its results are kept nowhere
 	b.mu.Lock()
 	places := b.places(*c)
 	b.mu.Unlock()

@@ -42,7 +42,8 @@ type Place struct {
 // RunsAt reports whether the check runs at a location.
 func (c *Check) RunsAt(p Place) bool {
 	if len(c.Locations) == 0 {
-		return !p.Private
+		// A program of this machine is most likely nowhere else.
+		return !p.Private && (!c.RunsCommands() || p.Name == defaultLocation)
 	}
 	for _, l := range c.Locations {
 		if name, value, selector := strings.Cut(l, "="); selector && p.Labels[name] == value || l == p.Name {

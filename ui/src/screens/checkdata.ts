@@ -33,7 +33,6 @@ const certDays = f('expect.certificate_days', 'Certificate good for, days', 'num
 const ip = f('ip_version', 'Address family', 'choice', '', { of: ['any', 'prefer6', '4', '6'] });
 const serverName = f('tls.server_name', 'TLS server name', 'text', 'shop.example.org');
 const insecure = f('tls.insecure_skip_verify', 'Take any certificate', 'bool');
-const caFile = f('tls.ca_file', 'CA file', 'text', '/etc/ssl/own-ca.pem');
 
 const chain = (name: string, url: string, more: FieldDef[]): Omit<KindDef, 'kind'> => ({
   name,
@@ -54,11 +53,10 @@ export const kindDefs: KindDef[] = [
       f('follow_redirects', 'Follow redirects', 'tri'),
       f('http2', 'Offer HTTP/2', 'bool'),
       f('basic_auth.username', 'User', 'text'),
-      f('basic_auth.password_file', 'File with the password', 'text', '/etc/vedette/robot.password'),
-      f('bearer_token_file', 'File with a bearer token', 'text', '/etc/vedette/robot.token'),
+      f('basic_auth.password', 'Password', 'text'),
+      f('bearer_token', 'Bearer token', 'text'),
       ip,
       serverName,
-      caFile,
       insecure,
     ],
     expect: [status, contains, f('expect.body_not_contains', 'Body does not contain', 'text', 'error'), f('expect.body_regex', 'Body matches', 'text', '"status":\\s*"ok"'), f('expect.headers', 'Headers match', 'map', 'Content-Type=text/html.*'), f('expect.cel', 'Expression (CEL) is true', 'text', 'json.status == "ok"', { wide: true }), maxSeconds, certDays],
@@ -67,19 +65,19 @@ export const kindDefs: KindDef[] = [
     kind: 'tcp',
     name: 'TCP',
     url: { hint: 'tcp://db.example.org:5432' },
-    fields: [f('tcp.send', 'Send', 'text', 'PING\\r\\n'), f('tcp.expect', 'Expect, as a regular expression', 'text', '^\\+PONG'), ip],
+    fields: [f('tcp.tls', 'Speak TLS', 'bool'), f('tcp.starttls', 'Go over to TLS first', 'choice', '', { of: ['smtp', 'imap', 'pop3', 'ftp', 'ldap', 'postgres'] }), serverName, insecure, ip],
     expect: [maxSeconds],
   },
-  { kind: 'tls', name: 'TLS and its certificate', url: { hint: 'tls://shop.example.org:443' }, fields: [serverName, caFile, insecure, ip], expect: [certDays, f('expect.tls_version', 'At least TLS', 'choice', '', { of: ['', 'TLS 1.2', 'TLS 1.3'] }), maxSeconds] },
+  { kind: 'tls', name: 'TLS and its certificate', url: { hint: 'tls://shop.example.org:443' }, fields: [serverName, insecure, ip], expect: [certDays, f('expect.tls_version', 'At least TLS', 'choice', '', { of: ['1.2', '1.3'] }), maxSeconds] },
   {
     kind: 'dns',
     name: 'DNS',
     url: { hint: 'dns://192.0.2.53', note: 'the name server that is asked' },
-    fields: [f('dns.name', 'Name', 'text', 'shop.example.org'), f('dns.type', 'Record type', 'choice', '', { of: ['A', 'AAAA', 'CNAME', 'MX', 'NS', 'TXT', 'SOA', 'SRV', 'CAA', 'PTR'] }), f('dns.protocol', 'Over', 'choice', '', { of: ['udp', 'tcp', 'tls'] })],
-    expect: [f('dns.expect', 'Answers contain', 'list', '192.0.2.10'), maxSeconds],
+    fields: [f('dns.name', 'Name', 'text', 'shop.example.org'), f('dns.type', 'Record type', 'choice', '', { of: ['A', 'AAAA', 'CNAME', 'MX', 'NS', 'TXT', 'SOA', 'SRV', 'CAA', 'PTR'] }), f('dns.transport', 'Over', 'choice', '', { of: ['udp', 'tcp', 'tls'] })],
+    expect: [f('dns.matches', 'Answers match, each', 'list', '192\\.0\\.2\\.10'), maxSeconds],
   },
-  { kind: 'icmp', name: 'Ping (ICMP)', url: { hint: 'icmp://gateway.example.org' }, fields: [f('icmp.count', 'Packets', 'number', '3'), f('icmp.size', 'Bytes each', 'number', '56'), ip], expect: [f('icmp.max_loss', 'Loss at most, share', 'number', '0.5'), maxSeconds] },
-  { kind: 'grpc', name: 'gRPC health', url: { hint: 'grpcs://orders.example.org:8443' }, fields: [f('grpc.service', 'Service', 'text', 'orders.v1.Orders', { note: 'none: the whole server' }), serverName, caFile, insecure, ip], expect: [maxSeconds, certDays] },
+  { kind: 'icmp', name: 'Ping (ICMP)', url: { hint: 'icmp://gateway.example.org' }, fields: [f('icmp.count', 'Packets', 'number', '3'), f('icmp.payload_bytes', 'Bytes each', 'number', '32'), ip], expect: [f('icmp.max_loss', 'Loss at most, share', 'number', '0.5'), maxSeconds] },
+  { kind: 'grpc', name: 'gRPC health', url: { hint: 'grpcs://orders.example.org:8443' }, fields: [f('grpc.service', 'Service', 'text', 'orders.v1.Orders', { note: 'none: the whole server' }), serverName, insecure, ip], expect: [maxSeconds, certDays] },
   { kind: 'evm', ...chain('Ethereum-like node (evm)', 'http://10.0.4.11:8545', [f('chain.chain_id', 'Chain id', 'text', '1'), f('chain.max_lag', 'Blocks behind at most', 'number', '6'), f('chain.min_peers', 'Peers at least', 'number', '3')]) },
   { kind: 'xrpl', ...chain('XRP Ledger node', 'https://xrpl-1.example.org:51234', [f('chain.max_lag', 'Ledgers behind at most', 'number', '5'), f('chain.min_peers', 'Peers at least', 'number', '8')]) },
   { kind: 'antelope', ...chain('Antelope node', 'http://10.0.4.31:8888', [f('chain.chain_id', 'Chain id', 'text', 'aca376f206b8fc25…'), f('chain.max_lag', 'Blocks behind at most', 'number', '10')]) },
@@ -94,7 +92,7 @@ interval: 1m
 labels: {team: shop}
 flow:
   secrets:
-    password: {file: /etc/vedette/robot.password}
+    password: {value: write the password here}
   steps:
     - name: sign in
       request: {url: "https://shop.example.org/session", json: {user: robot, password: "\${password}"}}
