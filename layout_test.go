@@ -17,12 +17,12 @@ const module = "github.com/vedette-sre/vedette/"
 // web but app. To change the shape, change this table in the same commit and say
 // why.
 var mayImport = map[string][]string{
-	"cmd/vedette":           {"internal/app"},
-	"e2e":                   {}, // tests beside real peers
-	"e2e/bench":             {}, // drives whole processes from outside
-	"internal/record":       {},
-	"internal/probe":        {"internal/record"},
-	"internal/fleet":        {"internal/record"},
+	"cmd/vedette":     {"internal/app"},
+	"e2e":             {}, // tests beside real peers
+	"e2e/bench":       {}, // drives whole processes from outside
+	"internal/record": {},
+	"internal/probe":  {"internal/record"},
+	"internal/fleet":  {"internal/record"},
 	// importer makes checks of the files of other monitors, in probe's words.
 	"internal/importer":     {"internal/probe"},
 	"internal/ingest":       {"internal/record"},

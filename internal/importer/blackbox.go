@@ -111,6 +111,8 @@ func (b *blackbox) job(where string, job *obj, used map[string]bool) {
 			}
 		}
 		b.times(d, interval, timeout)
+		before := len(b.notes)
+		defer b.fold(before, where) // what is true of all targets is told once
 		b.module(d, names[0], module, target, host)
 	}
 	for i, s := range job.subs("static_configs") {
@@ -127,7 +129,7 @@ func (b *blackbox) job(where string, job *obj, used map[string]bool) {
 	for _, k := range slices.Sorted(maps.Keys(job.m)) {
 		if strings.HasSuffix(k, "_sd_configs") {
 			made++
-			b.note(where, k+" did not convert: targets that are found are not checks", "list them, or keep the job: /probe serves it, see blackbox.yml above")
+			b.note(where, k+" did not convert: targets that are found are not checks", "list them, or keep the job: /probe serves it, see docs/migrating.md")
 		}
 	}
 	if made == 0 {
@@ -232,16 +234,8 @@ func (b *blackbox) module(d *draft, name string, m *obj, target, host string) {
 	}
 	b.ipVersion(d, s)
 	before := len(b.notes)
-	b.unread("blackbox.yml modules."+name+": "+prober, s, "fail_if_none")
-	// What a module lacks is the same for each of its targets.
-	kept := b.notes[:before]
-	for _, n := range b.notes[before:] {
-		if key := n.String(); !b.said[key] {
-			b.said[key] = true
-			kept = append(kept, n)
-		}
-	}
-	b.notes = kept
+	b.unread("blackbox.yml modules."+name+": "+prober, s)
+	b.fold(before, "module "+name) // told once for all jobs
 	b.add(d)
 }
 

@@ -120,20 +120,16 @@ func (c *cloudprober) probe(where string, p *obj) {
 	}
 	s := p.sub(conf)
 	validators := p.subs("validator")
-	for i, t := range targets {
+	for _, t := range targets {
 		d := &draft{where: where, group: p.text("name")}
 		d.c.Name = p.text("name")
 		if len(targets) > 1 {
 			d.c.Name += " " + cmp.Or(t.name, t.host)
 			d.where += " target " + quote(cmp.Or(t.name, t.host))
 		}
-		if i > 0 { // what is true of all is told once
-			before := len(c.notes)
-			c.one(d, kind, s, t, p, validators, interval, timeout)
-			c.fold(before, where)
-			continue
-		}
+		before := len(c.notes)
 		c.one(d, kind, s, t, p, validators, interval, timeout)
+		c.fold(before, where) // what is true of all is told once
 	}
 	p.get("latency_unit")
 	for _, k := range []string{"latency_distribution", "latency_metric_name", "stats_export_interval_msec", "debug_options"} {
@@ -146,18 +142,6 @@ func (c *cloudprober) probe(where string, p *obj) {
 	}
 	c.unread(where, p)
 	c.unread(where+": "+conf, s, "resolve_first", "keep_alive", "max_idle_conns", "interval_between_targets_msec", "latency_breakdown", "requests_interval_msec")
-}
-
-// fold drops the notes of a further target that an earlier one of the same probe
-// has had.
-func (c *cloudprober) fold(from int, where string) {
-	kept := c.notes[:from]
-	for _, n := range c.notes[from:] {
-		if !slices.ContainsFunc(c.notes[:from], func(o Note) bool { return strings.HasPrefix(o.Where, where) && o.What == n.What }) {
-			kept = append(kept, n)
-		}
-	}
-	c.notes = kept
 }
 
 // period is name as a duration, or name_msec.
@@ -350,10 +334,10 @@ func (c *cloudprober) tls(d *draft, t *obj) {
 
 func (c *cloudprober) external(d *draft, s *obj, t cloudTarget) string {
 	d.kind, d.section = "exec", "exec"
+	command := s.text("command")
 	if m := s.text("mode"); m == "SERVER" || m == "1" {
 		return "a process that serves many probes has no counterpart"
 	}
-	command := s.text("command")
 	if command == "" {
 		return "it has no command"
 	}

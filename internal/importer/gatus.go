@@ -101,7 +101,7 @@ func (g *gatusImport) endpoint(where string, e *obj) {
 	}
 	timeout := 10 * time.Second
 	g.client(d, e.sub("client"), &timeout)
-	g.times(d, interval, min(timeout, interval))
+	g.times(d, interval, timeout)
 	if d.kind == "http" {
 		if d.c.Method = strings.ToUpper(e.text("method")); d.c.Method == "GET" {
 			d.c.Method = ""
@@ -322,7 +322,7 @@ func (g *gatusImport) window(where, name string, m *obj, checks []string) {
 		days = strings.Join(ns, ",")
 	}
 	g.unread(where, m)
-	g.windows = append(g.windows, window{Name: shortName(name), Checks: checks, Cron: fmt.Sprintf("%d %d * * %s", at.Minute(), at.Hour(), days), Duration: length, Zone: zone})
+	g.windows = append(g.windows, window{Name: shortName(name), Checks: checks, Cron: fmt.Sprintf("%d %d * * %s", at.Minute(), at.Hour(), days), Duration: shortDuration(length.String()), Zone: zone})
 }
 
 func shortName(s string) string {

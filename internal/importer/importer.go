@@ -24,6 +24,8 @@ type Options struct {
 	// Secrets writes passwords, tokens and the like as the source has them.
 	// Without it they become references to files, or are left out and noted.
 	Secrets bool
+	// MaxChecks bounds the checks that are made; default 20,000.
+	MaxChecks int
 	// Prometheus is the prometheus.yml that goes with a blackbox.yml.
 	Prometheus []byte
 }
@@ -58,9 +60,9 @@ func (n Note) String() string {
 const MaxSource = 64 << 20
 
 const (
-	maxChecks = 20_000 // as many as a tenant may have
-	maxNotes  = 20_000
-	maxShown  = 200 // bytes of a text of the source within a note
+	defaultMaxChecks = 20_000 // as many as a tenant may have
+	maxNotes         = 20_000
+	maxShown         = 200 // bytes of a text of the source within a note
 )
 
 var readers = map[string]func(*importing, []byte) error{
@@ -86,6 +88,9 @@ func Import(kind string, source []byte, o Options) (*Result, error) {
 	}
 	if len(o.Prometheus) > 0 && kind != "blackbox" {
 		return nil, fmt.Errorf("%s: a prometheus.yml goes with the kind blackbox only", kind)
+	}
+	if o.MaxChecks <= 0 {
+		o.MaxChecks = defaultMaxChecks
 	}
 	im := &importing{o: o, ids: map[string]bool{}, said: map[string]bool{}}
 	if err := read(im, bytes.TrimPrefix(source, []byte("\uFEFF"))); err != nil {
@@ -123,7 +128,7 @@ type window struct {
 	Checks   []string          `yaml:"checks,omitempty"`
 	Labels   map[string]string `yaml:"labels,omitempty"`
 	Cron     string            `yaml:"cron,omitempty"`
-	Duration time.Duration     `yaml:"duration,omitempty"`
+	Duration string            `yaml:"duration,omitempty"`
 	Zone     string            `yaml:"zone,omitempty"`
 }
 
@@ -193,6 +198,22 @@ func (im *importing) once(where, what, do string) {
 	}
 }
 
+// fold drops the notes of a further target, those after from, that an earlier
+// one of the same part of the source has had. What is left out is always named.
+func (im *importing) fold(from int, where string) {
+	if from > len(im.notes) {
+		return
+	}
+	kept := im.notes[:from]
+	for _, n := range im.notes[from:] {
+		if key := where + "\x00" + n.What; !im.said[key] || strings.HasPrefix(n.What, "left out") {
+			im.said[key] = true
+			kept = append(kept, n)
+		}
+	}
+	im.notes = kept
+}
+
 // unread notes the keys of an object that nobody asked for.
 func (im *importing) unread(where string, o *obj, ignore ...string) {
 	for _, k := range o.rest() {
@@ -219,7 +240,9 @@ func (im *importing) times(d *draft, interval, timeout time.Duration) {
 		interval = time.Second
 	}
 	if timeout > interval {
-		im.note(d.where, fmt.Sprintf("the timeout %s is longer than the interval; %s is written", timeout, interval), "")
+		if timeout != 10*time.Second { // nobody wrote the default
+			im.note(d.where, fmt.Sprintf("the timeout %s is longer than the interval; %s is written", timeout, interval), "")
+		}
 		timeout = interval
 	}
 	if timeout < time.Millisecond {
@@ -248,12 +271,15 @@ func (im *importing) thresholds(d *draft, failures, recoveries int) {
 // add finishes a draft and keeps it unless it cannot work; it returns the
 // check's id, "" when it is left out.
 func (im *importing) add(d *draft) string {
-	if len(im.checks) >= maxChecks {
-		im.once(d.where, fmt.Sprintf("there are more than %d checks; this one and those after it are left out", maxChecks), "import the file in parts")
+	if len(im.checks) >= im.o.MaxChecks {
+		im.once(d.where, fmt.Sprintf("there are more than %d checks; this one and those after it are left out", im.o.MaxChecks), "import the file in parts")
 		return ""
 	}
 	if len(d.cel) > 0 {
 		d.c.Expect.CEL = strings.Join(d.cel, " && ")
+	}
+	if d.c.URL == "" && d.c.Flow == nil {
+		d.c.Kind = d.kind
 	}
 	if d.section != "" {
 		im.section(d)
@@ -370,39 +396,51 @@ func (im *importing) encode(d *draft) (tree yaml.MapSlice, why string) {
 			return nil, "it holds characters that cannot be written as YAML"
 		}
 	}
-	tidyStatus(tree)
+	tidy(tree)
 	if d.section != "" && len(d.settings) > 0 {
 		tree = append(tree, yaml.MapItem{Key: d.section, Value: d.settings})
 	}
 	return tree, ""
 }
 
-// tidyStatus writes one status as a word and numbers as numbers.
-func tidyStatus(tree yaml.MapSlice) {
+// tidy writes what the encoder writes in full as a person would: 1m for 1m0s,
+// one status without a list, codes as numbers.
+func tidy(tree yaml.MapSlice) {
 	for i, it := range tree {
-		if sub, ok := it.Value.(yaml.MapSlice); ok {
-			tidyStatus(sub)
-		}
-		list, ok := it.Value.([]any)
-		if ok && it.Key == "steps" {
-			for _, s := range list {
-				if sub, ok := s.(yaml.MapSlice); ok {
-					tidyStatus(sub)
+		switch v := it.Value.(type) {
+		case yaml.MapSlice:
+			tidy(v)
+		case string:
+			switch it.Key {
+			case "interval", "timeout", "wait", "every":
+				tree[i].Value = shortDuration(v)
+			}
+		case []any:
+			for j, e := range v {
+				if sub, ok := e.(yaml.MapSlice); ok {
+					tidy(sub)
+				} else if n, err := strconv.Atoi(fmt.Sprint(e)); err == nil && it.Key == "status" {
+					v[j] = n
 				}
 			}
-		}
-		if !ok || it.Key != "status" {
-			continue
-		}
-		for j, v := range list {
-			if n, err := strconv.Atoi(fmt.Sprint(v)); err == nil {
-				list[j] = n
+			if len(v) == 1 && it.Key == "status" {
+				tree[i].Value = v[0]
 			}
 		}
-		if len(list) == 1 {
-			tree[i].Value = list[0]
-		}
 	}
+}
+
+func shortDuration(s string) string {
+	if d, err := time.ParseDuration(s); err != nil || d.String() != s {
+		return s
+	}
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // refusal is what this build says against a check, "" for nothing. settled says
@@ -418,6 +456,9 @@ func (im *importing) refusal(tree yaml.MapSlice) (why string, settled bool) {
 		return why, true
 	}
 	// The files are for whoever moves the check here to provide.
+	if o := c.OAuth2; o != nil && o.ClientSecretFile != "" {
+		o.ClientSecret = "secret"
+	}
 	for _, f := range c.Files() {
 		*f = ""
 	}

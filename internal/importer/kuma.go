@@ -142,7 +142,7 @@ func (k *kumaImport) monitor(where string, m *obj) {
 	if timeout <= 0 {
 		timeout = interval * 8 / 10 // as Uptime Kuma does
 	}
-	k.times(d, interval, min(timeout, interval))
+	k.times(d, interval, timeout)
 	if retry, ok := m.duration("retryInterval", time.Second); ok && retry > 0 && retry != interval && m.count("maxretries") > 0 {
 		k.once(where, "retryInterval did not convert: a failure is looked at again at once, from every place", "")
 	}
