@@ -116,7 +116,7 @@ type importing struct {
 	notes   []Note
 	said    map[string]bool // what is said once
 	ids     map[string]bool
-	checks  []yaml.MapSlice
+	checks  []string // as they are written, each an element of the list
 	windows []window
 	files   map[string]bool // of secrets that are referred to
 	unbuilt int
@@ -303,12 +303,16 @@ func (im *importing) add(d *draft) string {
 			}
 		}
 	}
+	text := ""
+	if why == "" {
+		text, why = element(tree)
+	}
 	if why != "" {
 		im.note(d.where, "left out: "+shorten(hideURL(why)), "write it by hand")
 		return ""
 	}
 	im.ids[id] = true
-	im.checks = append(im.checks, tree)
+	im.checks = append(im.checks, text)
 	return id
 }
 
@@ -446,7 +450,7 @@ func shortDuration(s string) string {
 // refusal is what this build says against a check, "" for nothing. settled says
 // that the keys may be to blame.
 func (im *importing) refusal(tree yaml.MapSlice) (why string, settled bool) {
-	text, err := yaml.Marshal(tree)
+	text, err := yaml.MarshalWithOptions(tree, yaml.JSON())
 	if err != nil {
 		return "it cannot be written as YAML", false
 	}
@@ -468,41 +472,53 @@ func (im *importing) refusal(tree yaml.MapSlice) (why string, settled bool) {
 	return "", false
 }
 
-// render writes the result.
-func (im *importing) render(kind string) ([]byte, error) {
-	out := yaml.MapSlice{{Key: "checks", Value: im.checks}}
-	if len(im.windows) > 0 {
-		out = append(out, yaml.MapItem{Key: "maintenance", Value: im.windows})
-	}
-	text, err := yaml.MarshalWithOptions(out, yaml.IndentSequence(true))
+// element writes one check as an element of the list checks, in block style
+// where that says the same, else as JSON has it.
+func element(tree yaml.MapSlice) (text, why string) {
+	want, err := yaml.MarshalWithOptions(tree, yaml.JSON())
 	if err != nil {
-		return nil, err
+		return "", "it cannot be written as YAML"
 	}
-	if !im.faithful(text) {
-		if text, err = yaml.MarshalWithOptions(out, yaml.JSON()); err != nil {
-			return nil, err
+	same := func(text string) bool {
+		var back struct {
+			Checks []yaml.MapSlice `yaml:"checks"`
 		}
-		if !im.faithful(text) {
-			return nil, errors.New("the file holds characters that cannot be written as YAML")
+		if err := yaml.UnmarshalWithOptions([]byte("checks:\n"+text), &back, yaml.UseOrderedMap()); err != nil || len(back.Checks) != 1 {
+			return false
 		}
+		got, err := yaml.MarshalWithOptions(back.Checks[0], yaml.JSON())
+		return err == nil && bytes.Equal(got, want)
 	}
-	return append([]byte("# Made by vedette import "+kind+"\n"), text...), nil
+	block, err := yaml.MarshalWithOptions(yaml.MapSlice{{Key: "checks", Value: []yaml.MapSlice{tree}}}, yaml.IndentSequence(true))
+	if text, ok := strings.CutPrefix(string(block), "checks:\n"); err == nil && ok && same(text) {
+		return text, ""
+	}
+	if text = "  - " + string(bytes.TrimSpace(want)) + "\n"; same(text) {
+		return text, ""
+	}
+	return "", "it holds characters that cannot be written as YAML"
 }
 
-// faithful reports whether a text says the same as the checks.
-func (im *importing) faithful(text []byte) bool {
+// render writes the result.
+func (im *importing) render(kind string) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString("# Made by vedette import " + kind + "\nchecks:\n")
+	for _, c := range im.checks {
+		b.WriteString(c)
+	}
+	if len(im.windows) > 0 {
+		text, err := yaml.MarshalWithOptions(yaml.MapSlice{{Key: "maintenance", Value: im.windows}}, yaml.IndentSequence(true))
+		if err != nil {
+			return nil, err
+		}
+		b.Write(text)
+	}
+	// Each part was tried by itself; this is for what they may do together.
 	var back struct {
 		Checks []yaml.MapSlice `yaml:"checks"`
 	}
-	if err := yaml.UnmarshalWithOptions(text, &back, yaml.UseOrderedMap()); err != nil || len(back.Checks) != len(im.checks) {
-		return false
+	if err := yaml.UnmarshalWithOptions(b.Bytes(), &back, yaml.UseOrderedMap()); err != nil || len(back.Checks) != len(im.checks) {
+		return nil, errors.New("the file holds characters that cannot be written as YAML")
 	}
-	for i, c := range im.checks {
-		a, err1 := yaml.MarshalWithOptions(c, yaml.JSON())
-		b, err2 := yaml.MarshalWithOptions(back.Checks[i], yaml.JSON())
-		if err1 != nil || err2 != nil || !bytes.Equal(a, b) {
-			return false
-		}
-	}
-	return true
+	return b.Bytes(), nil
 }

@@ -228,6 +228,24 @@ func TestStatusConditions(t *testing.T) {
 	f("1xx, 2xx, 3xx, 4xx, 5xx", "(false)", "[STATUS] == 200", "[STATUS] == 201")
 }
 
+// TestOddTexts holds texts that a YAML writer gets wrong to what they were.
+func TestOddTexts(t *testing.T) {
+	for _, body := range []string{"a\tb: c", "x\n", "\n y\n  z \n", "\u2028", "- a", "yes", "0x10", "'", "\"", "# no comment", "a: |\n  b", "{", "${x}", "\u0000", " "} {
+		js := must(yaml.MarshalWithOptions(body, yaml.JSON()))
+		if body == "\u2028" {
+			js = []byte(`"\u2028"`)
+		}
+		res, err := importer.Import("uptime-kuma", []byte(`{"monitorList":[{"name":"a","type":"http","url":"https://a.example.org","method":"POST","body":`+string(js)+`}]}`), importer.Options{})
+		if err != nil {
+			t.Errorf("%q: %v", body, err)
+			continue
+		}
+		if got := accepted(t, res)[0].Body; got != body {
+			t.Errorf("got %q, want %q:\n%s", got, body, res.YAML)
+		}
+	}
+}
+
 // TestBad tells what a person reads when a file is wrong.
 func TestBad(t *testing.T) {
 	f := func(kind, text, want string) {
