@@ -17,12 +17,14 @@ const module = "github.com/vedette-sre/vedette/"
 // web but app. To change the shape, change this table in the same commit and say
 // why.
 var mayImport = map[string][]string{
-	"cmd/vedette":           {"internal/app"},
-	"e2e":                   {}, // tests beside real peers
-	"e2e/bench":             {}, // drives whole processes from outside
-	"internal/record":       {},
-	"internal/probe":        {"internal/record"},
-	"internal/fleet":        {"internal/record"},
+	"cmd/vedette":     {"internal/app"},
+	"e2e":             {}, // tests beside real peers
+	"e2e/bench":       {}, // drives whole processes from outside
+	"internal/record": {},
+	"internal/probe":  {"internal/record"},
+	"internal/fleet":  {"internal/record"},
+	// importer makes checks of the files of other monitors, in probe's words.
+	"internal/importer":     {"internal/probe"},
 	"internal/ingest":       {"internal/record"},
 	"internal/store/metric": {"internal/record"},
 	"internal/store/state":  {"internal/record"},
@@ -34,7 +36,7 @@ var mayImport = map[string][]string{
 	"internal/web": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify"},
 	"internal/app": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
-		"internal/query", "internal/judge", "internal/notify", "internal/web", "internal/demo"},
+		"internal/query", "internal/judge", "internal/notify", "internal/web", "internal/demo", "internal/importer"},
 }
 
 // home is where a heavy dependency lives, and nowhere else.
@@ -52,7 +54,7 @@ var home = map[string][]string{
 	"github.com/miekg/dns":                               {"internal/demo"},
 	"golang.org/x/crypto":                                {"internal/web", "internal/probe"}, // probe: OCSP
 	"github.com/fsnotify/fsnotify":                       {"internal/app"},
-	"github.com/goccy/go-yaml":                           {"internal/app"},
+	"github.com/goccy/go-yaml":                           {"internal/app", "internal/importer"}, // importer: checks as the app reads them
 	"github.com/prometheus/client_golang/exp/api/remote": {"internal/ingest"},
 	"github.com/prometheus/prometheus/prompb":            {"internal/ingest", "e2e/bench"},
 	"github.com/prometheus/prometheus/storage/remote":    {"internal/app"},

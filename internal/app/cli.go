@@ -50,6 +50,9 @@ const usageText = `Vedette keeps watch over microservices.
                   probe once and print the phases
   vedette config check FILE
                   say whether a vedette.yml and the files it names are right
+  vedette import  KIND FILE [--prometheus FILE] [--output FILE] [--with-secrets]
+                  make checks of the files of blackbox, cloudprober, gatus,
+                  uptime-kuma or of a har; - for standard input
   vedette backup  --output FILE [--url URL] [--token TOKEN] [--tenant NAME]
                   [--ca-file FILE] [--insecure]
   vedette restore --input FILE [--data DIR] [--tenant NAME]
@@ -81,6 +84,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	commands := map[string]func(context.Context, []string, streams) error{
 		"run": cmdRun, "demo": cmdDemo, "check": cmdCheck, "config": cmdConfig, "backup": cmdBackup,
 		"restore": cmdRestore, "agent": cmdAgent, "hash-password": cmdHash, "version": cmdVersion,
+		"import": cmdImport,
 	}
 	switch args[0] {
 	case "help", "-h", "--help":
