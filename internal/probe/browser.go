@@ -204,6 +204,19 @@ func (c *Check) validateBrowser() error {
 	return err
 }
 
+// files are the paths of the files that the section may name.
+func (b *Browser) files() (out []*string) {
+	if b == nil {
+		return nil
+	}
+	for _, s := range b.Secrets {
+		if s != nil {
+			out = append(out, &s.File)
+		}
+	}
+	return out
+}
+
 // browserTarget is the first address as far as it is known before the run.
 func (c *Check) browserTarget() string {
 	if c.Browser == nil {
@@ -418,7 +431,8 @@ func (r *run) browse() {
 		return
 	}
 	defer release()
-	// The run begins now: waiting for a browser is lag and no time of the page.
+	// The run begins now, and once more when the browser is ready: waiting for it
+	// is lag and no time of the page.
 	r.res.Start = time.Now()
 	var cancel context.CancelFunc
 	r.ctx, cancel = context.WithDeadline(r.outer, r.res.Start.Add(r.limit))
@@ -429,6 +443,9 @@ func (r *run) browse() {
 		return
 	}
 	out := browsers.Run(r.ctx, script)
+	if !out.Start.IsZero() {
+		r.res.Start = out.Start
+	}
 	r.keep(out)
 	bad := out.Failure
 	if bad == nil {
@@ -464,21 +481,18 @@ func (r *run) awaitBrowser() (release func(), err error) {
 
 // browserScript puts the variables into the steps.
 func (r *run) browserScript(plan *browserPlan) (*browser.Script, *failure) {
-	f := &flowRun{run: r}
-	var err error
-	shadow := *r.prepared
-	shadow.Flow = plan.flow
-	own := r.prepared
-	r.prepared = &shadow
-	f.vars, err = plan.variables.begin(r)
-	r.prepared = own
+	// The values are those of a flow with the same variables.
+	like := &run{prepared: &prepared{Check: Check{ID: r.ID, Flow: plan.flow}}, res: r.res, hidden: r.hidden}
+	vars, err := plan.variables.begin(like)
+	r.hidden = like.hidden
+	f := &flowRun{run: r, vars: vars}
 	if err != nil {
 		return nil, &failure{"resolve", "own_fault", "the check cannot be run: " + strings.Replace(err.Error(), "flow.", "browser.", 1)}
 	}
 	b := r.Browser
 	s := &browser.Script{Width: b.Viewport.Width, Height: b.Viewport.Height, Mobile: b.Viewport.Mobile, UserAgent: b.UserAgent, TraceID: r.res.TraceID,
 		User: r.BasicAuth.Username, Password: r.password, IgnoreCerts: r.TLS.InsecureSkipVerify, MaxBytes: b.MaxBytes,
-		Start: r.res.Start, Reserve: min(r.limit/5, 5*time.Second), Picture: true}
+		Reserve: min(r.limit/5, 5*time.Second), Picture: true}
 	for i := range plan.steps {
 		st, fail := f.browserStep(&plan.steps[i], s)
 		if fail != nil {

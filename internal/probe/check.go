@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -204,7 +205,7 @@ type BasicAuth struct {
 // Files are the paths of files that the check names, to be read and changed.
 func (c *Check) Files() []*string {
 	var out []*string
-	for _, p := range append(append(c.files(), &c.Expect.JSONSchemaFile), c.Flow.files()...) {
+	for _, p := range slices.Concat(c.files(), []*string{&c.Expect.JSONSchemaFile}, c.Flow.files(), c.Browser.files()) {
 		if *p != "" {
 			out = append(out, p)
 		}

@@ -213,14 +213,19 @@ func (f *Flow) files() (out []*string) {
 
 // Environment lists the environment variables that runs of the check read.
 func (c *Check) Environment() []string {
-	if c.Flow == nil {
-		return nil
-	}
 	var out []string
-	for _, s := range c.Flow.Secrets {
-		if s != nil && s.Env != "" {
-			out = append(out, s.Env)
+	note := func(secrets map[string]*FlowSecret) {
+		for _, s := range secrets {
+			if s != nil && s.Env != "" {
+				out = append(out, s.Env)
+			}
 		}
+	}
+	if c.Flow != nil {
+		note(c.Flow.Secrets)
+	}
+	if c.Browser != nil {
+		note(c.Browser.Secrets)
 	}
 	slices.Sort(out)
 	return out

@@ -65,7 +65,7 @@ func (p *prepared) run(ctx context.Context, location string) (res record.CheckRe
 			// One reply that trips the prober must not end all checks.
 			r.fail(&failure{"processing", "own_fault", fmt.Sprintf("the prober itself failed; please report it: %v", what)}, nil)
 		}
-		r.res.Duration = time.Since(start)
+		r.res.Duration = time.Since(r.res.Start) // a kind may begin later than it was started
 		res = r.res
 	}()
 	var err error

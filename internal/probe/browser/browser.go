@@ -33,8 +33,6 @@ type Script struct {
 	MaxBytes       int64 // that the page may load, after decoding
 	// Secrets are made unreadable in pictures; texts are the caller's to clean.
 	Secrets []string
-	// Start is when the run began; offsets count from it.
-	Start time.Time
 	// Reserve is how long before the deadline the steps end, so that there is
 	// time to see what the page looks like.
 	Reserve time.Duration
@@ -84,6 +82,9 @@ type Expect struct {
 
 // Outcome is how a run went, filled as far as it came.
 type Outcome struct {
+	// Start is when the browser was ready for the first step, from which the
+	// offsets count; zero when it never was.
+	Start      time.Time
 	Steps      []record.Step
 	Hops       []record.Hop
 	Values     []record.Value

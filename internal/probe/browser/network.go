@@ -123,7 +123,6 @@ type (
 
 // ledger keeps account of what the page requests. The caller holds a lock.
 type ledger struct {
-	start   time.Time
 	own     func(*url.URL) bool // hosts of the check itself
 	all     []*exchange
 	open    map[string]*exchange // by request id
@@ -216,6 +215,9 @@ func (n *ledger) begin(e *requestWillBeSent, frame, step string) *exchange {
 	}
 	x := &exchange{id: e.RequestID, url: cut(e.Request.URL, maxURL), kind: strings.ToLower(e.Type), step: step, sent: e.Timestamp, wall: e.WallTime,
 		main: e.Type == "Document" && e.FrameID == frame}
+	if e.Type == "Document" && !x.main {
+		x.kind = "frame"
+	}
 	if n.open == nil {
 		n.open = map[string]*exchange{}
 	}
@@ -298,9 +300,11 @@ func (x *exchange) hop(start time.Time, now float64) record.Hop {
 		set(record.Processing, record.Done, took(x.sent, ended))
 		set(record.Transfer, record.Done, 0)
 	case x.answered:
+		u, err := url.Parse(x.url)
+		literal := err == nil && net.ParseIP(u.Hostname()) != nil
 		ms := func(from, to float64) time.Duration { return took(from/1000, to/1000) }
 		for p, span := range map[record.Phase][2]float64{record.Resolve: {t.DNSStart, t.DNSEnd}, record.Connect: {t.ConnectStart, t.ConnectEnd}, record.TLS: {t.SSLStart, t.SSLEnd}} {
-			if span[0] < 0 || span[1] < 0 {
+			if span[0] < 0 || span[1] < 0 || p == record.Resolve && literal {
 				set(p, record.Skipped, 0)
 				continue
 			}
@@ -329,9 +333,9 @@ func (x *exchange) hop(start time.Time, now float64) record.Hop {
 	return h
 }
 
-// hops are at most maxHops of the exchanges in their order: documents and
+// hops are at most maxHops of the exchanges of a run in their order: documents and
 // failures first, then the first fifty, then the longest.
-func (n *ledger) hops(now float64) (out []record.Hop, left int) {
+func (n *ledger) hops(start time.Time, now float64) (out []record.Hop, left int) {
 	pick := slices.Clone(n.all)
 	if len(pick) > maxHops {
 		order := make(map[*exchange]int, len(pick))
@@ -371,7 +375,7 @@ func (n *ledger) hops(now float64) (out []record.Hop, left int) {
 		slices.SortFunc(pick, func(a, b *exchange) int { return order[a] - order[b] })
 	}
 	for _, x := range pick {
-		out = append(out, x.hop(n.start, now))
+		out = append(out, x.hop(start, now))
 	}
 	return out, n.count - len(out)
 }
@@ -387,9 +391,10 @@ func (x *exchange) complaint() string {
 	return ""
 }
 
-// pending lists the requests that have not ended, the oldest first.
-func (n *ledger) pending() (out []*exchange) {
-	for _, x := range n.all {
+// pending lists the requests from a document on that have not ended, the oldest
+// first.
+func (n *ledger) pending(from *exchange) (out []*exchange) {
+	for _, x := range n.all[max(0, slices.Index(n.all, from)):] {
 		if x.ended == 0 && n.open[x.id] == x {
 			out = append(out, x)
 		}

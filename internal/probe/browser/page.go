@@ -38,6 +38,7 @@ type tab struct {
 	browser session
 	page    session // set once, before its events come
 	target  string
+	start   time.Time // of the first step; set before it
 
 	mu      sync.Mutex
 	changed chan struct{} // closed when any of the rest changed
@@ -347,6 +348,9 @@ type remote struct {
 	Value       json.RawMessage `json:"value"`
 	Description string          `json:"description"`
 	Unserial    string          `json:"unserializableValue"`
+	Preview     *struct {
+		Properties []struct{ Name, Value string } `json:"properties"`
+	} `json:"preview"`
 }
 
 func (r remote) String() string {
@@ -358,6 +362,12 @@ func (r remote) String() string {
 		return text
 	case len(r.Value) > 0:
 		return string(r.Value)
+	case r.Preview != nil && r.Subtype != "error":
+		var fields []string
+		for _, p := range r.Preview.Properties[:min(len(r.Preview.Properties), 20)] {
+			fields = append(fields, p.Name+": "+p.Value)
+		}
+		return r.Description + " {" + strings.Join(fields, ", ") + "}"
 	case r.Description != "":
 		return r.Description
 	}

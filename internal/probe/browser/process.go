@@ -104,6 +104,14 @@ func start(executable string, s *Script) (_ *process, err error) {
 		return nil, err
 	}
 	p.in, p.out = ourIn, ourOut
+	if err := p.furnish(); err != nil {
+		p.in.Close()
+		p.out.Close()
+		theirIn.Close()
+		theirOut.Close()
+		os.RemoveAll(p.profile)
+		return nil, err
+	}
 	if home, err := os.UserHomeDir(); err == nil {
 		// Authorities that the user of this process added are trusted.
 		if own := filepath.Join(home, ".pki"); isDir(own) {
@@ -130,6 +138,18 @@ func start(executable string, s *Script) (_ *process, err error) {
 	return p, nil
 }
 
+// furnish writes the settings of the profile that no argument has: connections
+// are opened when they are needed and not on suspicion, so that the first
+// request shows what its connection cost.
+func (p *process) furnish() error {
+	dir := filepath.Join(p.profile, "Default")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	const never = `{"net":{"network_prediction_options":2},"search":{"suggest_enabled":false},"safebrowsing":{"enabled":false},"credentials_enable_service":false}`
+	return os.WriteFile(filepath.Join(dir, "Preferences"), []byte(never), 0o600)
+}
+
 func isDir(path string) bool {
 	fi, err := os.Stat(path)
 	return err == nil && fi.IsDir()
@@ -139,7 +159,7 @@ func isDir(path string) bool {
 // removes the profile. It returns what it could not do.
 func (p *process) stop() error {
 	group := p.cmd.Process.Pid
-	strays := descendants(group)
+	strays := append(descendants(group), named(p.profile)...)
 	_ = syscall.Kill(-group, syscall.SIGKILL) // gone already is well
 	for _, pid := range strays {
 		if g, err := syscall.Getpgid(pid); err == nil && g != group {
@@ -220,6 +240,24 @@ func descendants(of int) (out []int) {
 	for todo := []int{of}; len(todo) > 0; todo = todo[1:] {
 		out = append(out, children[todo[0]]...)
 		todo = append(todo, children[todo[0]]...)
+	}
+	return out
+}
+
+// named are the processes that have a profile among their arguments: some
+// leave the group and their parent, such as the handler of crashes.
+func named(profile string) (out []int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != os.Getpid() {
+			line, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline") // may be gone
+			if bytes.Contains(line, []byte(profile)) {
+				out = append(out, pid)
+			}
+		}
 	}
 	return out
 }

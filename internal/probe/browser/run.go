@@ -137,8 +137,9 @@ func (p *Pool) Run(ctx context.Context, s *Script) (out *Outcome) {
 	if sandboxless() {
 		out.Facts["sandbox"] = "off: this process runs as root, where Chromium has none"
 	}
+	began := time.Now()
 	t := &tab{script: s, changed: make(chan struct{}), asked: map[string]bool{}}
-	t.net.start, t.net.own = s.Start, t.own
+	t.net.own = t.own
 	c, wait := dial(proc.in, proc.out, t.event)
 	defer func() {
 		if err := proc.stop(); err != nil {
@@ -150,6 +151,9 @@ func (p *Pool) Run(ctx context.Context, s *Script) (out *Outcome) {
 		out.Failure = proc.stillborn(ctx, err)
 		return out
 	}
+	t.start = time.Now()
+	out.Start = t.start
+	out.Values = append(out.Values, record.Value{Name: "probe_browser_start_seconds", Value: t.start.Sub(began).Seconds()})
 	t.play(ctx, out)
 	t.account(ctx, out)
 	return out
@@ -181,7 +185,7 @@ func (t *tab) play(ctx context.Context, out *Outcome) {
 		t.step = s.Name
 		t.mu.Unlock()
 		began := time.Now()
-		res.Offset = record.Seconds(began.Sub(t.script.Start))
+		res.Offset = record.Seconds(began.Sub(t.start))
 		f := t.timed(ctx, s, began, out)
 		if f == nil && i == len(t.script.Steps)-1 {
 			f = t.finish(ctx, began)
@@ -277,8 +281,8 @@ func (t *tab) account(ctx context.Context, out *Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var left int
-	out.Hops, left = t.net.hops(t.now())
-	out.Values = t.values()
+	out.Hops, left = t.net.hops(t.start, t.now())
+	out.Values = append(out.Values, t.values()...)
 	if left > 0 {
 		out.Facts["requests"] = fmt.Sprintf("%d in all; the documents, the failed, the first and the longest of them are shown", t.net.count)
 	}

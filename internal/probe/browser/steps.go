@@ -66,6 +66,7 @@ func (t *tab) open(ctx context.Context, address string, began time.Time) *Failur
 	var res struct {
 		LoaderID  string `json:"loaderId"`
 		ErrorText string `json:"errorText"`
+		Download  bool   `json:"isDownload"`
 	}
 	err := t.page.Execute(ctx, "Page.navigate", map[string]any{"url": address}, &res)
 	if err != nil {
@@ -73,6 +74,11 @@ func (t *tab) open(ctx context.Context, address string, began time.Time) *Failur
 			err = errTime
 		}
 		return t.give(err, began)
+	}
+	if res.ErrorText == "net::ERR_ABORTED" && !res.Download {
+		soon, cancel := context.WithTimeout(ctx, begin) // the news of a download may come after
+		_ = t.until(soon, func() bool { return t.saves > saves })
+		cancel()
 	}
 	if res.ErrorText != "" {
 		t.mu.Lock()
@@ -82,7 +88,7 @@ func (t *tab) open(ctx context.Context, address string, began time.Time) *Failur
 			return t.dead
 		case t.main != nil && t.main.answered && t.main.status >= 400:
 			return t.document()
-		case t.saves > saves:
+		case res.Download || t.saves > saves:
 			return &Failure{"body", "body", "the address gives a file to save, which a check does not take, and no page"}
 		case res.ErrorText == "net::ERR_ABORTED":
 			return &Failure{"body", "body", "the address gives no page: the browser gave the navigation up (net::ERR_ABORTED)"}
@@ -150,6 +156,8 @@ func (t *tab) document() *Failure {
 
 // give turns what stopped a step into a failure.
 func (t *tab) give(err error, began time.Time) *Failure {
+	late := errors.Is(err, errTime) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	busy := late && t.busy()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -157,32 +165,49 @@ func (t *tab) give(err error, began time.Time) *Failure {
 		return t.dead
 	case errors.Is(err, errLost):
 		return ownFault("the browser ended in the middle of the run")
-	case errors.Is(err, errTime), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return t.slow(began)
+	case late:
+		return t.slow(began, busy)
 	}
 	return ownFault(fmt.Sprintf("the browser refused a command: %v", err))
 }
 
+// busy reports that the page does not answer, because a script holds it: then
+// the browser hears nothing of what it loads either.
+func (t *tab) busy() bool {
+	t.mu.Lock()
+	there := t.dead == nil && (t.main == nil || t.main.answered)
+	t.mu.Unlock()
+	if !there {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the step's own time is over
+	defer cancel()
+	return errors.Is(t.evaluate(ctx, false, "0", nil), errTime)
+}
+
 // slow says what a step that ran out of time was waiting for; t.mu is held.
-func (t *tab) slow(began time.Time) *Failure {
+func (t *tab) slow(began time.Time, busy bool) *Failure {
 	if f := t.document(); f != nil {
 		return f
 	}
 	took := time.Since(began).Round(10 * time.Millisecond)
+	if busy {
+		said := fmt.Sprintf("the page does not react (for %s): its scripts keep it busy", took)
+		if t.dialogs > 3 {
+			said += fmt.Sprintf("; it opened %d dialogs", t.dialogs)
+		}
+		return &Failure{"body", "slow", said}
+	}
 	if t.moving && (t.main == nil || !t.main.answered) {
 		return &Failure{"processing", "no_response", fmt.Sprintf("no reply came within %s", took)}
 	}
-	if pending := t.net.pending(); len(pending) > 0 && t.moving {
+	if pending := t.net.pending(t.main); len(pending) > 0 && t.moving {
 		if pending[0] == t.main {
 			return &Failure{"transfer", "slow_body", fmt.Sprintf("the document began, but did not end within %s", took)}
 		}
 		return &Failure{"transfer", "slow_body", fmt.Sprintf("the page did not finish loading within %s; %d of its requests have not ended, the oldest is %s", took, len(pending), pending[0].url)}
 	}
-	said := fmt.Sprintf("the page did not react within %s: its scripts keep it busy", took)
-	if t.dialogs > 3 {
-		said += fmt.Sprintf("; it opened %d dialogs", t.dialogs)
-	}
-	return &Failure{"body", "slow", said}
+	return &Failure{"assertion", "slow", fmt.Sprintf("the step did not end within %s", took)}
 }
 
 // place is where an element is and whether it can be used.
@@ -471,7 +496,7 @@ func (t *tab) assert(ctx context.Context, expression string, began time.Time) *F
 	case got.Type != "boolean" || got.String() != "true":
 		return &Failure{"assertion", "assertion", fmt.Sprintf("the expression gives %s; want true", cut(got.String(), 200))}
 	}
-	return t.settle(ctx, began)
+	return nil
 }
 
 // quote is a text as JavaScript has it.
