@@ -256,11 +256,18 @@ func (r *CheckResult) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Total sums each phase over all hops; the state is that of the last hop that
-// has the phase.
+// part reports that a browser loaded the hop for a page: it ran beside others
+// and is no exchange of the check itself.
+func (h *Hop) part() bool { return h.Type != "" && h.Type != "document" }
+
+// Total sums each phase over all hops but the parts of pages; the state is that
+// of the last hop that has the phase.
 func (r CheckResult) Total() Phases {
 	var t Phases
 	for _, h := range r.Hops {
+		if h.part() {
+			continue
+		}
 		for i, p := range h.Phases {
 			t[i].Duration += p.Duration
 			if p.State != NotReached {
@@ -271,12 +278,15 @@ func (r CheckResult) Total() Phases {
 	return t
 }
 
-// Status is the HTTP status of the last hop, 0 when none came.
+// Status is the HTTP status of the last hop that is no part of a page, 0 when
+// none came.
 func (r CheckResult) Status() int {
-	if len(r.Hops) == 0 {
-		return 0
+	for i := len(r.Hops) - 1; i >= 0; i-- {
+		if !r.Hops[i].part() {
+			return r.Hops[i].Status
+		}
 	}
-	return r.Hops[len(r.Hops)-1].Status
+	return 0
 }
 
 // Certificate returns the TLS facts of the last hop that has any, or nil.

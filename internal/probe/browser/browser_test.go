@@ -29,7 +29,11 @@ func needBrowser(t *testing.T) {
 	if _, err := exec.LookPath("chromium"); err != nil {
 		t.Skip("NOT TESTED: there is no chromium on this machine; apt-get install chromium")
 	}
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "vb") // a short path: see roots
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	t.Setenv("TMPDIR", dir)
 	before := map[int]bool{}
 	for _, pid := range browser.Descendants(os.Getpid()) {
@@ -501,6 +505,21 @@ func TestPool(t *testing.T) {
 	r()
 	if running, waiting := p.Stats(); running != 0 || waiting != 0 {
 		t.Errorf("got %d running, %d waiting; want none", running, waiting)
+	}
+}
+
+// TestLongTemporary is about a directory for temporary files in whose path there
+// is no room for a browser's socket.
+func TestLongTemporary(t *testing.T) {
+	needBrowser(t)
+	long := filepath.Join(t.TempDir(), strings.Repeat("long-", 20))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", long)
+	srv := serve(t, map[string]http.HandlerFunc{"/": html("hello")})
+	if out := run(t, 30*time.Second, &browser.Script{Steps: []browser.Step{{Name: "open", Open: srv.URL}}}); out.Failure != nil {
+		t.Errorf("got %+v, want success", *out.Failure)
 	}
 }
 

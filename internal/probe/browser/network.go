@@ -163,8 +163,11 @@ func (n *ledger) event(method string, params json.RawMessage, frame, step string
 		if json.Unmarshal(params, &e) != nil {
 			return nil
 		}
-		n.loaded += e.DataLength
-		if x := n.open[e.RequestID]; x != nil {
+		x := n.open[e.RequestID]
+		if x != nil || len(n.all) >= maxRequests { // else it is an address such as data:
+			n.loaded += e.DataLength
+		}
+		if x != nil {
 			x.bytes += e.Encoded
 			return x
 		}

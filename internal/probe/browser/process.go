@@ -44,6 +44,17 @@ type process struct {
 	before  func()
 }
 
+// roots are where profiles may be, the best first. Chromium puts a socket into
+// its directory for temporary files, whose whole path may have 107 bytes; 74 of
+// them come after the root.
+func roots() []string {
+	dir := os.TempDir()
+	if len(dir) > 107-74 && dir != "/tmp" && isDir("/tmp") {
+		return []string{"/tmp", dir}
+	}
+	return []string{dir}
+}
+
 const profilePrefix = "vedette-browser-"
 
 // sandboxless reports that Chromium refuses its sandbox here.
@@ -88,7 +99,7 @@ func environment(profile string) []string {
 // start runs a browser; stop ends it.
 func start(executable string, s *Script) (_ *process, err error) {
 	p := &process{}
-	if p.profile, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", profilePrefix, os.Getpid())); err != nil {
+	if p.profile, err = os.MkdirTemp(roots()[0], fmt.Sprintf("%s%d-", profilePrefix, os.Getpid())); err != nil {
 		return nil, err
 	}
 	theirIn, ourOut, err := os.Pipe()
@@ -286,7 +297,11 @@ func adopt() (done func()) {
 
 // sweep removes profiles that a killed process left behind.
 func sweep() {
-	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), profilePrefix+"*"))
+	var dirs []string
+	for _, root := range roots() {
+		in, _ := filepath.Glob(filepath.Join(root, profilePrefix+"*"))
+		dirs = append(dirs, in...)
+	}
 	for _, dir := range dirs {
 		name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), profilePrefix), "-")
 		pid, err := strconv.Atoi(name)
@@ -316,12 +331,17 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// last is the last line.
+// last is the line that says why it ended, or the last one.
 func (t *tail) last() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(string(t.b)), "\n")
-	return lines[len(lines)-1]
+	why := ""
+	for _, l := range strings.Split(strings.TrimSpace(string(t.b)), "\n") {
+		if !strings.Contains(why, ":FATAL:") && (why == "" || !strings.Contains(l, "crashpad")) {
+			why = l
+		}
+	}
+	return why
 }
 
 // gone waits a moment for the process to end by itself.
