@@ -21,8 +21,10 @@ var mayImport = map[string][]string{
 	"e2e":             {}, // tests beside real peers
 	"e2e/bench":       {}, // drives whole processes from outside
 	"internal/record": {},
-	"internal/probe":  {"internal/record"},
-	"internal/fleet":  {"internal/record"},
+	"internal/probe":  {"internal/record", "internal/probe/browser"},
+	// browser hides a Chromium and its protocol.
+	"internal/probe/browser": {"internal/record"},
+	"internal/fleet":         {"internal/record"},
 	// importer makes checks of the files of other monitors, in probe's words.
 	"internal/importer":     {"internal/probe"},
 	"internal/ingest":       {"internal/record"},
@@ -42,6 +44,7 @@ var mayImport = map[string][]string{
 // home is where a heavy dependency lives, and nowhere else.
 var home = map[string][]string{
 	"modernc.org/sqlite":                                 {"internal/store/state"},
+	"github.com/chromedp":                                {"internal/probe/browser"},
 	"github.com/google/cel-go":                           {"internal/probe"},
 	"github.com/ohler55/ojg":                             {"internal/probe"},
 	"github.com/santhosh-tekuri/jsonschema":              {"internal/probe"},
