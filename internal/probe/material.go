@@ -23,7 +23,8 @@ type prepared struct {
 	resolver *net.Resolver
 	expect   *expectation
 	kind     kind
-	parsed   any // what the kind's prepare made
+	parsed   any          // what the kind's prepare made
+	groups   *chainGroups // of the prober; nil in a single run
 
 	paths []string // of the files that a run may read
 

@@ -33,6 +33,7 @@ type Prober struct {
 	act      func(*prepared, context.Context, string) record.CheckResult // (*prepared).run, or a test's
 	wake     chan struct{}
 	runs     sync.WaitGroup
+	groups   *chainGroups
 
 	mu       sync.Mutex
 	s        *schedule
@@ -57,7 +58,7 @@ func New(cfg Config, sink func(context.Context, Check, record.CheckResult), log 
 	if cfg.Location == "" {
 		cfg.Location = defaultLocation
 	}
-	p := &Prober{location: cfg.Location, sink: sink, log: log, act: (*prepared).run, wake: make(chan struct{}, 1), s: newSchedule(cfg.Location, cfg.Workers)}
+	p := &Prober{location: cfg.Location, sink: sink, log: log, act: (*prepared).run, wake: make(chan struct{}, 1), groups: newChainGroups(), s: newSchedule(cfg.Location, cfg.Workers)}
 	return p, p.Apply(cfg.Checks)
 }
 
@@ -79,6 +80,7 @@ func (p *Prober) Apply(checks []Check) error {
 		if err != nil {
 			return record.Errorf(record.Invalid, "check %q: %w", c.Name, err)
 		}
+		pc.groups = p.groups
 		fresh = append(fresh, pc)
 	}
 	p.mu.Lock()
