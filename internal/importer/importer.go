@@ -150,7 +150,7 @@ func (d *draft) set(key string, v any) {
 
 // label sets a label under a name that is allowed.
 func (im *importing) label(d *draft, name, value string) {
-	value = strings.ToValidUTF8(value, "\uFFFD")
+	value = hideURL(strings.ToValidUTF8(value, "\uFFFD"))
 	if value == "" {
 		return
 	}
@@ -325,7 +325,7 @@ func shorten(s string) string {
 
 // identify gives a draft a name and id of its own.
 func (im *importing) identify(d *draft) string {
-	name := strings.TrimSpace(strings.ToValidUTF8(d.c.Name, "\uFFFD"))
+	name := hideURL(strings.TrimSpace(strings.ToValidUTF8(d.c.Name, "\uFFFD")))
 	if name == "" {
 		name = hideURL(d.c.URL)
 	}

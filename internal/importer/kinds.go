@@ -37,7 +37,11 @@ func (im *importing) section(d *draft) {
 			kept = append(kept, it)
 			continue
 		}
-		im.note(d.where, fmt.Sprintf("this build has no key %s.%v; %s did not convert", d.section, it.Key, quote(fmt.Sprint(it.Value))), "see the kind "+d.kind+" in docs/checks.md")
+		value := fmt.Sprint(it.Value)
+		if secretText.MatchString(value) {
+			value = "(removed)"
+		}
+		im.note(d.where, fmt.Sprintf("this build has no key %s.%v; %s did not convert", d.section, it.Key, quote(value)), "see the kind "+d.kind+" in docs/checks.md")
 	}
 	d.settings = kept
 }
@@ -143,7 +147,9 @@ func (im *importing) starttls(d *draft, rest string) {
 // websocket sends a message after the handshake.
 func (im *importing) websocket(d *draft, message string) {
 	d.section = "websocket"
-	if message != "" {
+	if message != "" && !im.o.Secrets && secretText.MatchString(message) {
+		im.note(d.where, "the message that is sent looks as if it held a secret and is left out", "write it by hand, or import with --with-secrets")
+	} else if message != "" {
 		d.set("send", message)
 	}
 }
