@@ -142,6 +142,9 @@ type draft struct {
 	section  string
 	settings yaml.MapSlice
 	cel      []string // expressions that must all be true
+	// said is sent after connecting, heard the expression that the answer must
+	// match: of kinds that are no requests.
+	said, heard string
 }
 
 func (d *draft) set(key string, v any) {
@@ -281,6 +284,7 @@ func (im *importing) add(d *draft) string {
 	if d.c.URL == "" && d.c.Flow == nil {
 		d.c.Kind = d.kind
 	}
+	im.converse(d)
 	if d.section != "" {
 		im.section(d)
 	}
