@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/vedette-sre/vedette/internal/probe"
 )
 
@@ -184,21 +186,21 @@ func (b *blackbox) module(d *draft, name string, m *obj, target, host string) {
 			break
 		}
 		b.target(d, scheme+target)
-		b.queryResponse(d, s)
+		if !b.dialogue(d, s.subs("query_response"), d.kind == "tls") {
+			b.note(d.where, "expect_bytes and labels of query_response did not convert", "")
+		}
 		if s.has("tls_config") {
 			b.tls(d, s.sub("tls_config"))
 		}
 	case "icmp":
 		b.icmp(d, hostPort(target, 0))
-		if f := s.yes("dont_fragment"); f {
-			d.section = "icmp"
-			d.set("dont_fragment", true)
+		d.section = "icmp"
+		for from, to := range map[string]string{"payload_size": "payload_bytes", "ttl": "ttl"} {
+			if n := s.count(from); n > 0 {
+				d.set(to, n)
+			}
 		}
-		if n := s.count("payload_size"); n > 0 {
-			d.section = "icmp"
-			d.set("payload_bytes", n)
-		}
-		s.get("ttl")
+		slices.SortFunc(d.settings, func(x, y yaml.MapItem) int { return cmp.Compare(fmt.Sprint(x.Key), fmt.Sprint(y.Key)) })
 	case "dns":
 		h, port, err := net.SplitHostPort(target)
 		if err != nil {
@@ -209,17 +211,7 @@ func (b *blackbox) module(d *draft, name string, m *obj, target, host string) {
 			server += ":" + port
 		}
 		b.dns(d, server, s.text("query_name"), cmp.Or(s.text("query_type"), "ANY"), "")
-		if p := s.text("transport_protocol"); p == "tcp" || s.yes("dns_over_tls") {
-			d.set("protocol", map[bool]string{true: "tls", false: "tcp"}[s.yes("dns_over_tls")])
-		}
-		for _, k := range []string{"valid_rcodes", "validate_answer_rrs", "validate_authority_rrs", "validate_additional_rrs", "recursion_desired", "query_class"} {
-			if k == "valid_rcodes" && strings.Join(s.texts(k), ",") == "NOERROR" {
-				continue
-			}
-			if s.has(k) {
-				b.note(d.where, "module "+name+": dns."+k+" did not convert", "see the kind dns in docs/checks.md")
-			}
-		}
+		b.dnsRules(d, name, s)
 	case "grpc":
 		b.grpc(d, target, s.yes("tls"), s.text("service"))
 		if s.has("tls_config") {
@@ -237,6 +229,35 @@ func (b *blackbox) module(d *draft, name string, m *obj, target, host string) {
 	b.unread("blackbox.yml modules."+name+": "+prober, s)
 	b.fold(before, "module "+name) // told once for all jobs
 	b.add(d)
+}
+
+// dnsRules are what a module wants of an answer.
+func (b *blackbox) dnsRules(d *draft, name string, s *obj) {
+	if p := s.text("transport_protocol"); s.yes("dns_over_tls") {
+		d.set("transport", "tls")
+	} else if p == "tcp" {
+		d.set("transport", "tcp")
+	}
+	if s.no("recursion_desired") {
+		d.set("recursion", false)
+	}
+	if r := s.texts("valid_rcodes"); len(r) > 0 {
+		d.set("rcode", r)
+	}
+	d.set("min_answers", 0) // an empty answer is good
+	a := s.sub("validate_answer_rrs")
+	want := a.texts("fail_if_none_matches_regexp")
+	if not := a.texts("fail_if_not_matches_regexp"); len(not) > 0 {
+		b.note(d.where, "module "+name+": fail_if_not_matches_regexp wants every answer to match; the check wants one that does", "see dns.matches and dns.not_matches")
+		want = append(want, not...)
+	}
+	if len(want) > 0 {
+		d.set("matches", want)
+	}
+	if bad := a.texts("fail_if_matches_regexp"); len(bad) > 0 {
+		d.set("not_matches", bad)
+	}
+	b.unread("blackbox.yml modules."+name+": dns.validate_answer_rrs", a)
 }
 
 func (b *blackbox) ipVersion(d *draft, s *obj) {
@@ -437,15 +458,4 @@ func (b *blackbox) tls(d *draft, t *obj) {
 	}
 	t.get("max_version")
 	b.unread(d.where+": tls_config", t)
-}
-
-// queryResponse is what a check of the kind tcp says and wants to hear.
-func (b *blackbox) queryResponse(d *draft, s *obj) {
-	steps := s.subs("query_response")
-	if len(steps) == 0 {
-		return
-	}
-	if !d.dialogue(steps) {
-		b.note(d.where, "query_response did not convert", "see the kind tcp in docs/checks.md")
-	}
 }

@@ -194,19 +194,23 @@ func (c *cloudprober) one(d *draft, kind string, s *obj, t cloudTarget, p *obj, 
 		c.target(d, scheme+hostPort(t.host, port))
 	case "PING":
 		c.icmp(d, hostPort(t.host, 0))
-		if s.count("packets_per_probe") > 1 {
-			c.once(d.where, "packets_per_probe did not convert", "see the kind icmp in docs/checks.md")
+		d.section = "icmp"
+		if n := s.count("packets_per_probe"); n > 0 {
+			d.set("count", min(n, 20))
+		} else {
+			d.set("count", 2) // cloudprober's default
+		}
+		if n := s.count("payload_size"); n > 0 {
+			d.set("payload_bytes", n)
 		}
 	case "DNS":
 		if port == 53 {
 			port = 0
 		}
 		c.dns(d, "dns://"+hostPort(t.host, port), cmp.Or(s.text("resolved_domain"), "www.google.com."), cmp.Or(s.text("query_type"), "MX"), "")
-		if s.count("min_answers") > 0 {
-			d.set("min_answers", s.count("min_answers"))
-		}
+		d.set("min_answers", s.count("min_answers"))
 		if proto := s.text("dns_proto"); proto != "" && proto != "UDP" {
-			d.set("protocol", strings.ToLower(strings.TrimPrefix(proto, "TCP_")))
+			d.set("transport", strings.ToLower(strings.TrimPrefix(proto, "TCP_")))
 		}
 	case "GRPC":
 		if method := s.text("method"); method != "HEALTH_CHECK" && method != "4" {
@@ -355,10 +359,15 @@ func (c *cloudprober) external(d *draft, s *obj, t cloudTarget) string {
 	if !c.o.Secrets && secretText.MatchString(command) {
 		return "its command looks as if it held a secret; import with --with-secrets copies it"
 	}
-	c.command(d, args)
-	if s.has("env_var") || s.has("options") {
-		c.note(d.where, "env_var and options did not convert", "see the kind exec in docs/checks.md")
+	env := s.pairs("env_var")
+	delete(env, "key")
+	delete(env, "value")
+	for _, kv := range s.subs("env_var") { // a map is a list of key and value
+		if k := kv.text("key"); k != "" {
+			env[k] = kv.text("value")
+		}
 	}
+	c.command(d, args, env)
 	s.get("output_as_metrics")
 	return ""
 }

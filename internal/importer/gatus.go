@@ -120,7 +120,7 @@ func (g *gatusImport) endpoint(where string, e *obj) {
 		g.body(d, body)
 	} else {
 		for _, k := range []string{"method", "headers", "body", "graphql"} {
-			if e.has(k) && !(d.kind == "websocket" && k == "body") {
+			if e.has(k) && !(k == "body" && slices.Contains([]string{"tcp", "tls", "udp", "websocket"}, d.kind)) {
 				g.note(where, k+" is for HTTP and did not convert for the kind "+d.kind, "")
 			}
 		}
@@ -169,9 +169,7 @@ func (g *gatusImport) kindOf(d *draft, e *obj, raw string) string {
 	case "tcp", "udp", "tls":
 		d.kind = scheme
 		g.target(d, raw)
-		if body := e.text("body"); body != "" {
-			g.note(d.where, "the body that is sent did not convert", "write what is sent and expected by hand")
-		}
+		g.says(d, e.text("body"))
 	case "starttls":
 		g.starttls(d, rest)
 	case "icmp":
@@ -182,7 +180,7 @@ func (g *gatusImport) kindOf(d *draft, e *obj, raw string) string {
 	case "ws", "wss":
 		d.kind = "websocket"
 		g.target(d, raw)
-		g.websocket(d, e.text("body"))
+		g.says(d, e.text("body"))
 	case "grpc", "grpcs":
 		u, err := url.Parse(raw)
 		if err != nil {
@@ -448,8 +446,8 @@ func (g *gatusImport) condition(d *draft, left, op, right string) bool {
 	if d.kind == "dns" && rest == "" && f == nil && op == "==" {
 		return d.dnsAnswer(right)
 	}
-	if d.kind == "websocket" && rest == "" && f == nil {
-		return d.websocketReply(op, right)
+	if rest == "" && f == nil && d.hears(op, right) {
+		return true
 	}
 	if d.kind != "http" {
 		return false

@@ -142,6 +142,9 @@ type draft struct {
 	section  string
 	settings yaml.MapSlice
 	cel      []string // expressions that must all be true
+	// said is sent after connecting, heard the expression that the answer must
+	// match: of kinds that are no requests.
+	said, heard string
 }
 
 func (d *draft) set(key string, v any) {
@@ -150,7 +153,7 @@ func (d *draft) set(key string, v any) {
 
 // label sets a label under a name that is allowed.
 func (im *importing) label(d *draft, name, value string) {
-	value = strings.ToValidUTF8(value, "\uFFFD")
+	value = hideURL(strings.ToValidUTF8(value, "\uFFFD"))
 	if value == "" {
 		return
 	}
@@ -281,6 +284,7 @@ func (im *importing) add(d *draft) string {
 	if d.c.URL == "" && d.c.Flow == nil {
 		d.c.Kind = d.kind
 	}
+	im.converse(d)
 	if d.section != "" {
 		im.section(d)
 	}
@@ -325,7 +329,7 @@ func shorten(s string) string {
 
 // identify gives a draft a name and id of its own.
 func (im *importing) identify(d *draft) string {
-	name := strings.TrimSpace(strings.ToValidUTF8(d.c.Name, "\uFFFD"))
+	name := hideURL(strings.TrimSpace(strings.ToValidUTF8(d.c.Name, "\uFFFD")))
 	if name == "" {
 		name = hideURL(d.c.URL)
 	}

@@ -2,6 +2,7 @@ package importer_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -231,9 +232,9 @@ func TestStatusConditions(t *testing.T) {
 // TestOddTexts holds texts that a YAML writer gets wrong to what they were.
 func TestOddTexts(t *testing.T) {
 	for _, body := range []string{"a\tb: c", "x\n", "\n y\n  z \n", "\u2028", "- a", "yes", "0x10", "'", "\"", "# no comment", "a: |\n  b", "{", "${x}", "\u0000", " "} {
-		js := must(yaml.MarshalWithOptions(body, yaml.JSON()))
-		if body == "\u2028" {
-			js = []byte(`"\u2028"`)
+		js, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
 		}
 		res, err := importer.Import("uptime-kuma", []byte(`{"monitorList":[{"name":"a","type":"http","url":"https://a.example.org","method":"POST","body":`+string(js)+`}]}`), importer.Options{})
 		if err != nil {
@@ -375,4 +376,35 @@ func FuzzImport(f *testing.F) {
 		}
 		accepted(t, res)
 	})
+}
+
+// TestHiddenTexts holds secrets in odd places to be neither written nor told.
+func TestHiddenTexts(t *testing.T) {
+	f := func(kind, text string) {
+		t.Helper()
+		for _, with := range []bool{false, true} {
+			res, err := importer.Import(kind, []byte(text), importer.Options{Secrets: with})
+			if err != nil {
+				if strings.Contains(err.Error(), "hunter2") {
+					t.Errorf("the error holds the secret: %v", err)
+				}
+				continue
+			}
+			if notes := noteText(res.Notes); strings.Contains(notes, "hunter2") {
+				t.Errorf("a note holds the secret: %s", notes)
+			}
+			if !with && strings.Contains(string(res.YAML), "hunter2") {
+				t.Errorf("the result holds the secret: %s", res.YAML)
+			}
+		}
+	}
+	f("gatus", "endpoints: [{name: a, url: 'wss://a.example.org', body: '{\"token\": \"hunter2\"}', conditions: ['[CONNECTED] == true']}]")
+	f("gatus", "endpoints: [{name: a, url: 'https://a.example.org?token=hunter2', conditions: ['[STATUS] == 200']}]")
+	f("gatus", "endpoints: [{name: a, url: 'https://x:hunter2@a.example.org:x', conditions: ['[STATUS] == 200']}]")
+	f("gatus", "endpoints: [{url: 'https://x:hunter2@a.example.org', conditions: ['[STATUS] == 200']}]")
+	f("gatus", "endpoints: [{name: 'https://x:hunter2@a.example.org', url: 'https://x:hunter2@a.example.org', conditions: ['[STATUS] == 200']}]")
+	f("gatus", "endpoints: [{name: a, url: 'https://a.example.org', headers: {Authorization: 'Basic eDpodW50ZXIy', Cookie: hunter2}, client: {proxy-url: 'http://u:hunter2@p:1'}, conditions: ['[STATUS] == 200']}]")
+	f("uptime-kuma", `{"monitorList":[{"name":"a","type":"mysql","databaseConnectionString":"mysql://x:hunter2@%zz/"},{"name":"b","type":"mysql","databaseConnectionString":"Server=a;Password=hunter2"},{"name":"c","type":"http","url":"https://c.example.org"}]}`)
+	f("cloudprober", `probe { name: "a" type: EXTERNAL external_probe { command: "./x --password=hunter2" } } probe { name: "b" type: PING targets { host_names: "b" } }`)
+	f("cloudprober", `probe { name: "a" password: "hunter2 }`)
 }

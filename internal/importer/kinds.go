@@ -2,11 +2,16 @@ package importer
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/goccy/go-yaml"
 
 	"github.com/vedette-sre/vedette/internal/probe"
 )
@@ -37,7 +42,11 @@ func (im *importing) section(d *draft) {
 			kept = append(kept, it)
 			continue
 		}
-		im.note(d.where, fmt.Sprintf("this build has no key %s.%v; %s did not convert", d.section, it.Key, quote(fmt.Sprint(it.Value))), "see the kind "+d.kind+" in docs/checks.md")
+		value := fmt.Sprint(it.Value)
+		if secretText.MatchString(value) {
+			value = "(removed)"
+		}
+		im.note(d.where, fmt.Sprintf("this build has no key %s.%v; %s did not convert", d.section, it.Key, quote(value)), "see the kind "+d.kind+" in docs/checks.md")
 	}
 	d.settings = kept
 }
@@ -71,7 +80,7 @@ func (im *importing) dns(d *draft, server, name, kind, rcode string) {
 // dnsRcode wants a result code; NOERROR is what a check wants anyway.
 func (d *draft) dnsRcode(rcode string) bool {
 	if !strings.EqualFold(rcode, "NOERROR") {
-		d.set("rcode", strings.ToUpper(rcode))
+		d.set("rcode", []string{strings.ToUpper(rcode)})
 	}
 	return true
 }
@@ -126,32 +135,97 @@ func (im *importing) oauth2(d *draft, tokenURL, id, secret string, scopes []stri
 	return o
 }
 
-// starttls is TLS after a word of a plain protocol, mostly SMTP.
+// starttls is TLS after a word of a plain protocol, which the port names.
 func (im *importing) starttls(d *draft, rest string) {
 	_, port, _ := net.SplitHostPort(rest)
-	if port == "" || port == "25" || port == "587" {
-		d.kind, d.section = "smtp", "smtp"
-		im.target(d, "smtp://"+rest)
-		d.set("starttls", true)
+	protocol := map[string]string{"143": "imap", "110": "pop3", "21": "ftp", "389": "ldap", "5432": "postgres"}[port]
+	if protocol == "" {
+		protocol = "smtp" // all that Gatus speaks
+	}
+	d.kind, d.section = "tls", "tcp"
+	im.target(d, "tls://"+rest)
+	d.set("starttls", protocol)
+}
+
+// says notes what is sent, unless it may be a secret.
+func (im *importing) says(d *draft, message string) {
+	if message != "" && !im.o.Secrets && secretText.MatchString(message) {
+		im.note(d.where, "the message that is sent looks as if it held a secret and is left out", "write it by hand, or import with --with-secrets")
 		return
 	}
-	d.kind = "tcp"
-	im.target(d, "tcp://"+rest)
-	im.note(d.where, "STARTTLS of a port that is not of SMTP did not convert; the check connects only", "write what is sent and expected by hand")
+	d.said = message
 }
 
-// websocket sends a message after the handshake.
-func (im *importing) websocket(d *draft, message string) {
-	d.section = "websocket"
-	if message != "" {
-		d.set("send", message)
+// hears wants an answer; false: the comparison has no counterpart.
+func (d *draft) hears(op, right string) bool {
+	re := matching(right)
+	if op != "==" || d.heard != "" || re == "" {
+		return false
+	}
+	switch d.kind {
+	case "tcp", "tls", "udp", "websocket":
+		d.heard = "^\\s*" + re + "\\s*$"
+		return true
+	}
+	return false
+}
+
+// matching is what the right side of a comparison with == wants, as an
+// expression without anchors; "" when it cannot be one.
+func matching(right string) string {
+	f := function.FindStringSubmatch(right)
+	re := ""
+	switch {
+	case f == nil:
+		return regexp.QuoteMeta(right)
+	case f[1] == "pat":
+		re = globRegex(f[2])
+	case f[1] == "any":
+		re = anyRegex(f[2])
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(re, `(?s)\A`), `\z`)
+}
+
+// converse writes what is said and heard under the keys of the kind.
+func (im *importing) converse(d *draft) {
+	if d.said == "" && d.heard == "" {
+		return
+	}
+	switch d.kind {
+	case "tcp", "tls":
+		if d.kind == "tls" { // which does not speak
+			d.kind, d.c.URL = "tcp", "tcp"+strings.TrimPrefix(d.c.URL, "tls")
+			d.set("tls", true)
+		}
+		d.section = "tcp"
+		var steps []yaml.MapSlice
+		if d.said != "" {
+			steps = append(steps, yaml.MapSlice{{Key: "send", Value: d.said}})
+		}
+		if d.heard != "" {
+			steps = append(steps, yaml.MapSlice{{Key: "expect", Value: d.heard}})
+		}
+		d.set("steps", steps)
+	default:
+		d.section = d.kind
+		if d.said != "" {
+			d.set("send", d.said)
+		}
+		if d.heard != "" {
+			d.set("expect", d.heard)
+		}
 	}
 }
 
-func (d *draft) websocketReply(op, right string) bool { return false }
-
-// dnsAnswer wants an address or text among the answers.
-func (d *draft) dnsAnswer(right string) bool { return false }
+// dnsAnswer wants an address or text at the end of one of the answers.
+func (d *draft) dnsAnswer(right string) bool {
+	re := matching(right)
+	if re == "" {
+		return false
+	}
+	d.set("matches", []string{`[\s"]` + re + `[."]?$`})
+	return true
+}
 
 func (im *importing) smtpSecurity(d *draft, how string) {
 	d.section = "smtp"
@@ -164,10 +238,60 @@ func (im *importing) smtpSecurity(d *draft, how string) {
 }
 
 // command is the program of a check of the kind exec, and its arguments.
-func (im *importing) command(d *draft, args []string) {
+func (im *importing) command(d *draft, args []string, env map[string]string) {
 	d.section = "exec"
 	d.set("command", args)
+	kept := yaml.MapSlice{}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if secretName.MatchString(name) && !im.o.Secrets {
+			im.note(d.where, "the variable "+quote(name)+" looks like a secret and is left out", "add it to exec.env, or import with --with-secrets")
+			continue
+		}
+		kept = append(kept, yaml.MapItem{Key: name, Value: env[name]})
+	}
+	if len(kept) > 0 {
+		d.set("env", kept)
+	}
+	if !strings.HasPrefix(args[0], "/") {
+		im.note(d.where, "the program "+quote(args[0])+" has no full path", "write the path, or set exec.dir")
+	}
 }
 
-// dialogue is what is said and heard over TCP, in blackbox_exporter's words.
-func (d *draft) dialogue(steps []*obj) bool { return false }
+// dialogue is what is said and heard over TCP, in blackbox_exporter's words,
+// which are Vedette's as well. false: not all of it has a counterpart.
+func (im *importing) dialogue(d *draft, list []*obj, secure bool) bool {
+	whole := true
+	var steps []yaml.MapSlice
+	for _, s := range list {
+		var step yaml.MapSlice
+		if e := s.text("expect"); e != "" {
+			step = append(step, yaml.MapItem{Key: "expect", Value: e})
+		}
+		if t := s.text("send"); t != "" {
+			if !im.o.Secrets && secretText.MatchString(t) {
+				im.note(d.where, "a line of query_response looks as if it held a secret and is left out", "write it by hand, or import with --with-secrets")
+			} else {
+				step = append(step, yaml.MapItem{Key: "send", Value: t})
+			}
+		}
+		if s.yes("starttls") {
+			step = append(step, yaml.MapItem{Key: "starttls", Value: true})
+		}
+		if s.has("expect_bytes") || s.has("labels") {
+			whole = false
+		}
+		if len(step) > 0 {
+			steps = append(steps, step)
+		}
+	}
+	if len(steps) == 0 {
+		return whole
+	}
+	d.section = "tcp"
+	if secure {
+		d.kind, d.c.URL = "tcp", "tcp"+strings.TrimPrefix(d.c.URL, "tls")
+		d.set("tls", true)
+	}
+	d.set("steps", steps)
+	return whole
+}

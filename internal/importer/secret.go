@@ -29,7 +29,7 @@ func hideURL(s string) string {
 // secretFile names the file that is to hold a secret of a check, relative to
 // vedette.yml, and notes that it must be made.
 func (im *importing) secretFile(d *draft, what string) string {
-	name := strings.Trim(notFile.ReplaceAllString(strings.ToLower(d.c.Name), "-"), "-")
+	name := strings.Trim(notFile.ReplaceAllString(strings.ToLower(hideURL(d.c.Name)), "-"), "-")
 	if len(name) > 80 {
 		name = name[:80]
 	}
