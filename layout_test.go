@@ -54,7 +54,7 @@ var home = map[string][]string{
 	"github.com/prometheus/alertmanager":                 {"internal/notify"},
 	"github.com/prometheus/blackbox_exporter":            {"internal/probe"},
 	"github.com/shirou/gopsutil":                         {"internal/ingest"},
-	"github.com/miekg/dns":                               {"internal/demo"},
+	"github.com/miekg/dns":                               {"internal/demo", "internal/probe"},
 	"golang.org/x/crypto":                                {"internal/web", "internal/probe"}, // probe: OCSP
 	"github.com/fsnotify/fsnotify":                       {"internal/app"},
 	"github.com/goccy/go-yaml":                           {"internal/app", "internal/importer"}, // importer: checks as the app reads them
@@ -62,6 +62,8 @@ var home = map[string][]string{
 	"github.com/prometheus/prometheus/prompb":            {"internal/ingest", "e2e/bench"},
 	"github.com/prometheus/prometheus/storage/remote":    {"internal/app"},
 	"github.com/prometheus/prometheus/discovery":         {"internal/ingest"},
+	"github.com/coder/websocket":                         {"internal/probe"},
+	"google.golang.org/grpc":                             {"internal/probe"},
 	"github.com/robfig/cron":                             {"internal/judge"},
 	"github.com/prometheus/prometheus/rules":             {"internal/judge", "internal/query", "internal/app"},
 }

@@ -150,7 +150,12 @@ func (b *book) places(c probe.Check) (out []string) {
 
 // subject is a check as it is judged; b.mu is held.
 func (b *book) subject(c probe.Check) judge.Subject {
+	group := ""
+	if c.Chain != nil {
+		group = c.Chain.Group
+	}
 	return judge.Subject{
+		Role: c.Role, StartupFor: time.Duration(c.StartupSeconds) * time.Second, Group: group,
 		ID: c.ID, Name: c.Name, Kind: c.Kind, Target: c.Target(), Labels: c.Labels, Interval: c.Interval, Timeout: c.Timeout,
 		Policy: c.Alert, DependsOn: c.DependsOn, Paused: c.Paused, Places: b.places(c),
 	}

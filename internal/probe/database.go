@@ -1,6 +1,10 @@
 package probe
 
-// Database holds the settings of checks of databases and queues.
-type Database struct{}
+// Database holds the settings of checks of databases.
+type Database struct {
+	// Query is the one question asked; default the kind's own trivial one.
+	Query string `yaml:"query,omitempty"`
+}
 
-var postgresqlKind, mysqlKind, redisKind, kafkaKind kind
+// Not built.
+var postgresqlKind, mysqlKind, kafkaKind kind

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"sort"
 	"strings"
@@ -15,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/miekg/dns"
 	bbconfig "github.com/prometheus/blackbox_exporter/config"
 	"github.com/prometheus/blackbox_exporter/prober"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/crypto/ssh"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -217,30 +221,30 @@ func faultRows(t *testing.T) []faultRow {
 	big := strings.Repeat("x", 5000)
 	var rows []faultRow
 
-	http := func(fault string, c probe.Check, stage, reason string, module string) {
+	web := func(fault string, c probe.Check, stage, reason string, module string) {
 		if module == "" {
 			module = "{prober: http, http: {preferred_ip_protocol: ip4, tls_config: {ca_file: " + ca.file + "}}}"
 		}
 		rows = append(rows, faultRow{kind: "http", fault: fault, check: c, stage: stage, reason: reason, module: module})
 	}
-	http("none", probe.Check{URL: "http://" + serveTCP(t, say(ok200))}, "", "", "")
-	http("none, https", probe.Check{URL: "https://" + serveTLS(t, cert(good), say(ok200)), TLS: trust}, "", "", "")
-	http("name unknown", probe.Check{URL: "http://gone.shop.test/", Resolver: resolver}, "resolve", "dns_nxdomain", "")
-	http("refused", probe.Check{URL: "http://" + closed}, "connect", "refused", "")
-	http("connect hangs", probe.Check{URL: "http://" + backlog, Timeout: short}, "connect", "connect_timeout", "")
-	http("TLS hangs", probe.Check{URL: "https://" + hanging, Timeout: short}, "tls", "tls_timeout", "")
-	http("certificate expired", probe.Check{URL: "https://" + serveTLS(t, cert(ca.issue(t, -time.Hour, "127.0.0.1")), say(ok200)), TLS: trust}, "tls", "tls_expired", "")
-	http("certificate for another", probe.Check{URL: "https://" + serveTLS(t, cert(ca.issue(t, time.Hour, "other.shop.test")), say(ok200)), TLS: trust}, "tls", "tls_name", "")
-	http("authority unknown", probe.Check{URL: "https://" + serveTLS(t, cert(good), say(ok200))}, "tls", "tls_unknown_ca", "{prober: http, http: {preferred_ip_protocol: ip4}}")
-	http("nothing newer than TLS 1.1", probe.Check{URL: "https://" + serveTLS(t, old, say(ok200)), TLS: trust}, "tls", "tls_protocol", "")
-	http("no answer", probe.Check{URL: "http://" + hanging, Timeout: short}, "processing", "no_response", "")
-	http("reset", probe.Check{URL: "http://" + resetting}, "processing", "reset", "")
-	http("no HTTP", probe.Check{URL: "http://" + serveTCP(t, say("220 mail\r\n"))}, "processing", "bad_reply", "")
-	http("body drips", probe.Check{URL: "http://" + serveTCP(t, drip), Timeout: short}, "transfer", "slow_body", "")
-	http("body too large", probe.Check{URL: "http://" + serveTCP(t, say("HTTP/1.1 200 OK\r\n\r\n"+big)), MaxBodyBytes: 4096}, "transfer", "too_large", "{prober: http, http: {preferred_ip_protocol: ip4, body_size_limit: 4096B}}")
-	http("redirects in a circle", probe.Check{URL: "http://" + serveTCP(t, say("HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n"))}, "redirect", "redirect_loop", "")
-	http("wrong status", probe.Check{URL: "http://" + serveTCP(t, say("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"))}, "status", "status", "")
-	http("wrong body", probe.Check{URL: "http://" + serveTCP(t, say(ok200)), Expect: probe.Expect{BodyContains: "closed"}}, "body", "body", "{prober: http, http: {preferred_ip_protocol: ip4, fail_if_body_not_matches_regexp: [closed]}}")
+	web("none", probe.Check{URL: "http://" + serveTCP(t, say(ok200))}, "", "", "")
+	web("none, https", probe.Check{URL: "https://" + serveTLS(t, cert(good), say(ok200)), TLS: trust}, "", "", "")
+	web("name unknown", probe.Check{URL: "http://gone.shop.test/", Resolver: resolver}, "resolve", "dns_nxdomain", "")
+	web("refused", probe.Check{URL: "http://" + closed}, "connect", "refused", "")
+	web("connect hangs", probe.Check{URL: "http://" + backlog, Timeout: short}, "connect", "connect_timeout", "")
+	web("TLS hangs", probe.Check{URL: "https://" + hanging, Timeout: short}, "tls", "tls_timeout", "")
+	web("certificate expired", probe.Check{URL: "https://" + serveTLS(t, cert(ca.issue(t, -time.Hour, "127.0.0.1")), say(ok200)), TLS: trust}, "tls", "tls_expired", "")
+	web("certificate for another", probe.Check{URL: "https://" + serveTLS(t, cert(ca.issue(t, time.Hour, "other.shop.test")), say(ok200)), TLS: trust}, "tls", "tls_name", "")
+	web("authority unknown", probe.Check{URL: "https://" + serveTLS(t, cert(good), say(ok200))}, "tls", "tls_unknown_ca", "{prober: http, http: {preferred_ip_protocol: ip4}}")
+	web("nothing newer than TLS 1.1", probe.Check{URL: "https://" + serveTLS(t, old, say(ok200)), TLS: trust}, "tls", "tls_protocol", "")
+	web("no answer", probe.Check{URL: "http://" + hanging, Timeout: short}, "processing", "no_response", "")
+	web("reset", probe.Check{URL: "http://" + resetting}, "processing", "reset", "")
+	web("no HTTP", probe.Check{URL: "http://" + serveTCP(t, say("220 mail\r\n"))}, "processing", "bad_reply", "")
+	web("body drips", probe.Check{URL: "http://" + serveTCP(t, drip), Timeout: short}, "transfer", "slow_body", "")
+	web("body too large", probe.Check{URL: "http://" + serveTCP(t, say("HTTP/1.1 200 OK\r\n\r\n"+big)), MaxBodyBytes: 4096}, "transfer", "too_large", "{prober: http, http: {preferred_ip_protocol: ip4, body_size_limit: 4096B}}")
+	web("redirects in a circle", probe.Check{URL: "http://" + serveTCP(t, say("HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n"))}, "redirect", "redirect_loop", "")
+	web("wrong status", probe.Check{URL: "http://" + serveTCP(t, say("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"))}, "status", "status", "")
+	web("wrong body", probe.Check{URL: "http://" + serveTCP(t, say(ok200)), Expect: probe.Expect{BodyContains: "closed"}}, "body", "body", "{prober: http, http: {preferred_ip_protocol: ip4, fail_if_body_not_matches_regexp: [closed]}}")
 
 	tcp := func(fault string, c probe.Check, stage, reason, module string) {
 		if module == "" {
@@ -355,6 +359,88 @@ func faultRows(t *testing.T) []faultRow {
 	grpcRow("service unknown", probe.Check{URL: "grpc://" + healthy, GRPC: &probe.GRPC{Service: "bank"}}, "status", "status", "{prober: grpc, grpc: {preferred_ip_protocol: ip4, service: bank}}")
 	grpcRow("no health service", probe.Check{URL: "grpc://" + plainGRPC, GRPC: shop}, "status", "status", "")
 
+	plain := func(kind, fault string, c probe.Check, stage, reason string) {
+		rows = append(rows, faultRow{kind: kind, fault: fault, check: c, stage: stage, reason: reason})
+	}
+	smtpd := func(greeting, extension string, upgrade *tls.Config) func(net.Conn) {
+		return func(c net.Conn) {
+			fmt.Fprintf(c, "%s\r\n", greeting)
+			buf := make([]byte, 200)
+			for {
+				n, err := c.Read(buf)
+				if err != nil {
+					return
+				}
+				switch verb := strings.ToUpper(string(buf[:min(n, 4)])); verb {
+				case "EHLO":
+					fmt.Fprintf(c, "250-mail\r\n250 %s\r\n", extension)
+				case "STAR":
+					fmt.Fprint(c, "220 go\r\n")
+					c = tls.Server(c, upgrade)
+				default:
+					fmt.Fprint(c, "221 bye\r\n")
+					return
+				}
+			}
+		}
+	}
+	up := &probe.SMTP{StartTLS: true}
+	plain("smtp", "none", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("220 mail", "SIZE 100", nil))}, "", "")
+	plain("smtp", "none, STARTTLS", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("220 mail", "STARTTLS", cert(good))), SMTP: up, TLS: trust}, "", "")
+	plain("smtp", "none, smtps", probe.Check{URL: "smtps://" + serveTLS(t, cert(good), smtpd("220 mail", "SIZE 100", nil)), TLS: trust}, "", "")
+	plain("smtp", "refused", probe.Check{URL: "smtp://" + closed}, "connect", "refused")
+	plain("smtp", "connect hangs", probe.Check{URL: "smtp://" + backlog, Timeout: short}, "connect", "connect_timeout")
+	plain("smtp", "no greeting", probe.Check{URL: "smtp://" + hanging, Timeout: short}, "processing", "no_response")
+	plain("smtp", "reset", probe.Check{URL: "smtp://" + serveTCP(t, reset)}, "processing", "reset")
+	plain("smtp", "turned away", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("554 no service", "", nil))}, "status", "status")
+	plain("smtp", "no SMTP", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("SSH-2.0-x", "", nil))}, "processing", "bad_reply")
+	plain("smtp", "STARTTLS not offered", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("220 mail", "SIZE 100", nil)), SMTP: up}, "tls", "tls_error")
+	plain("smtp", "authority unknown", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("220 mail", "STARTTLS", cert(good))), SMTP: up}, "tls", "tls_unknown_ca")
+
+	sshd, fingerprint := serveSSH(t)
+	plain("ssh", "none", probe.Check{URL: "ssh://" + sshd, SSH: &probe.SSH{HostKey: fingerprint}}, "", "")
+	plain("ssh", "refused", probe.Check{URL: "ssh://" + closed}, "connect", "refused")
+	plain("ssh", "connect hangs", probe.Check{URL: "ssh://" + backlog, Timeout: short}, "connect", "connect_timeout")
+	plain("ssh", "no banner", probe.Check{URL: "ssh://" + hanging, Timeout: short}, "processing", "no_response")
+	plain("ssh", "reset", probe.Check{URL: "ssh://" + serveTCP(t, reset)}, "processing", "reset")
+	plain("ssh", "no SSH", probe.Check{URL: "ssh://" + serveTCP(t, func(c net.Conn) { fmt.Fprint(c, strings.Repeat("hello\r\n", 60)); hang(c) })}, "processing", "bad_reply")
+	plain("ssh", "banner differs", probe.Check{URL: "ssh://" + sshd, SSH: &probe.SSH{Banner: "OpenSSH_10"}}, "body", "body")
+	plain("ssh", "another host key", probe.Check{URL: "ssh://" + sshd, SSH: &probe.SSH{HostKey: "SHA256:other"}}, "assertion", "host_key")
+
+	ws := serveWebsocket(t)
+	plain("websocket", "none, ping", probe.Check{URL: "ws://" + ws}, "", "")
+	plain("websocket", "none, echo", probe.Check{URL: "ws://" + ws, Websocket: &probe.Websocket{Send: "hi", Expect: "^hi$"}}, "", "")
+	plain("websocket", "refused", probe.Check{URL: "ws://" + closed}, "connect", "refused")
+	plain("websocket", "connect hangs", probe.Check{URL: "ws://" + backlog, Timeout: short}, "connect", "connect_timeout")
+	plain("websocket", "TLS hangs", probe.Check{URL: "wss://" + hanging, Timeout: short}, "tls", "tls_timeout")
+	plain("websocket", "no answer to the upgrade", probe.Check{URL: "ws://" + hanging, Timeout: short}, "processing", "no_response")
+	plain("websocket", "reset", probe.Check{URL: "ws://" + resetting}, "processing", "reset")
+	plain("websocket", "no upgrade", probe.Check{URL: "ws://" + serveTCP(t, say(ok200))}, "status", "status")
+	plain("websocket", "no message", probe.Check{URL: "ws://" + ws + "/silent", Websocket: &probe.Websocket{Expect: "x"}, Timeout: short}, "transfer", "no_response")
+	plain("websocket", "wrong message", probe.Check{URL: "ws://" + ws, Websocket: &probe.Websocket{Send: "hi", Expect: "^pong$"}, Timeout: short}, "body", "body")
+	plain("websocket", "message too large", probe.Check{URL: "ws://" + ws, Websocket: &probe.Websocket{Send: big, Expect: "x"}, MaxBodyBytes: 1024}, "transfer", "too_large")
+
+	redis := func(answer string) string {
+		return serveTCP(t, func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 4096))
+			fmt.Fprint(c, answer)
+			_, _ = c.Read(make([]byte, 1))
+		})
+	}
+	plain("redis", "none", probe.Check{URL: "redis://" + redis("+PONG\r\n")}, "", "")
+	plain("redis", "none, a question", probe.Check{URL: "redis://" + redis("*2\r\n$3\r\none\r\n:2\r\n"), Database: &probe.Database{Query: "LRANGE a 0 1"}, Expect: probe.Expect{BodyContains: "one"}}, "", "")
+	plain("redis", "refused", probe.Check{URL: "redis://" + closed}, "connect", "refused")
+	plain("redis", "connect hangs", probe.Check{URL: "redis://" + backlog, Timeout: short}, "connect", "connect_timeout")
+	plain("redis", "TLS hangs", probe.Check{URL: "rediss://" + hanging, Timeout: short}, "tls", "tls_timeout")
+	plain("redis", "no answer", probe.Check{URL: "redis://" + hanging, Timeout: short}, "processing", "no_response")
+	plain("redis", "reset", probe.Check{URL: "redis://" + resetting}, "processing", "reset")
+	plain("redis", "login wanted", probe.Check{URL: "redis://" + redis("-NOAUTH Authentication required.\r\n")}, "status", "login")
+	plain("redis", "wrong password", probe.Check{URL: "redis://robot:wrong-word@" + redis("-WRONGPASS invalid username-password pair\r\n")}, "status", "login")
+	plain("redis", "question refused", probe.Check{URL: "redis://" + redis("-LOADING Redis is loading the dataset in memory\r\n")}, "status", "query")
+	plain("redis", "wrong answer", probe.Check{URL: "redis://" + redis("+NO\r\n")}, "body", "body")
+	plain("redis", "no RESP", probe.Check{URL: "redis://" + redis("HTTP/1.1 400 Bad Request\r\n")}, "processing", "bad_reply")
+	plain("redis", "answer too large", probe.Check{URL: "redis://" + redis("*9000\r\n"+strings.Repeat(":1\r\n", 9000)), MaxBodyBytes: 4096}, "transfer", "too_large")
+
 	sh := func(fault, script string, c probe.Check, stage, reason string) {
 		c.Exec = &probe.Exec{Command: []string{"/bin/sh", "-c", script}}
 		rows = append(rows, faultRow{kind: "exec", fault: fault, check: c, stage: stage, reason: reason})
@@ -396,6 +482,41 @@ func serveGRPC(t *testing.T, cfg *tls.Config, serving ...bool) string {
 	go func() { defer close(done); _ = srv.Serve(ln) }()
 	t.Cleanup(func() { srv.Stop(); <-done })
 	return addr
+}
+
+// serveSSH serves key exchanges.
+func serveSSH(t *testing.T) (addr, fingerprint string) {
+	t.Helper()
+	signer, err := ssh.NewSignerFromKey(newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := &ssh.ServerConfig{NoClientAuth: true, ServerVersion: "SSH-2.0-Shop_1"}
+	conf.AddHostKey(signer)
+	return serveTCP(t, func(c net.Conn) { _, _, _, _ = ssh.NewServerConn(c, conf) }), ssh.FingerprintSHA256(signer.PublicKey())
+}
+
+// serveWebsocket echoes messages; at /silent it says nothing.
+func serveWebsocket(t *testing.T) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		for {
+			kind, msg, err := c.Read(r.Context())
+			if err != nil {
+				return
+			}
+			if r.URL.Path != "/silent" && c.Write(r.Context(), kind, msg) != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	return strings.TrimPrefix(srv.URL, "http://")
 }
 
 // servePacket answers datagrams; nil is no answer.
