@@ -291,7 +291,9 @@ func (x *exchange) hop(start time.Time, now float64) record.Hop {
 	if ended == 0 {
 		ended = max(now, x.sent)
 	}
-	took := func(from, to float64) time.Duration { return max(0, time.Duration(math.Round((to-from)*1e6))*time.Microsecond) }
+	took := func(from, to float64) time.Duration {
+		return max(0, time.Duration(math.Round((to-from)*1e6))*time.Microsecond)
+	}
 	set := func(p record.Phase, s record.PhaseState, d time.Duration) {
 		h.Phases[p] = record.PhaseTime{State: s, Duration: d}
 	}
