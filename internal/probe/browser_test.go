@@ -181,6 +181,13 @@ browser:
 	if running, waiting := probe.BrowserStats(); running != 0 || waiting != 0 {
 		t.Errorf("got %d running and %d waiting afterwards, want none", running, waiting)
 	}
+	first, second := results[0], results[1]
+	if second.Start.Before(first.Start) {
+		first, second = second, first
+	}
+	if end := first.Start.Add(first.Duration); second.Start.Before(end) {
+		t.Errorf("the second run began at %s, want it after the end of the first, %s: waiting is no time of its own", second.Start, end)
+	}
 	for _, r := range results {
 		if !r.Success || len(r.Steps) != 2 || r.Steps[1].State != "ok" || len(r.Hops) == 0 || r.Status() != 200 {
 			t.Errorf("got %t, %s %s %s, steps %+v, %d hops, status %d; want success with two steps", r.Success, r.Stage, r.Reason, r.Message, r.Steps, len(r.Hops), r.Status())
@@ -194,10 +201,6 @@ browser:
 		if h := r.Hops[0]; h.Type != "document" || h.Step != "open" || h.Address != srv.Listener.Addr().String() || h.Phases[record.Connect].State != record.Done || h.Phases[record.Resolve].State != record.Skipped || h.Proto != "HTTP/1.1" {
 			t.Errorf("got first hop %+v", h)
 		}
-		// The later one did not wait for the first within its own time.
-		if first, second := results[0], results[1]; first.Start.After(second.Start) == (first.Start.Before(second.Start.Add(second.Duration)) && second.Start.Before(first.Start.Add(first.Duration))) && first.Start.After(second.Start) {
-			t.Errorf("the runs overlap: %s + %s and %s + %s", first.Start, first.Duration, second.Start, second.Duration)
-		}
 		series := map[string]bool{}
 		for _, s := range probe.Samples(c, r) {
 			series[s.Name] = true
@@ -207,6 +210,24 @@ browser:
 				t.Errorf("got no series %s", name)
 			}
 		}
+	}
+}
+
+// TestBrowserWaitsTooLong is about a check that gets no browser.
+func TestBrowserWaitsTooLong(t *testing.T) {
+	release, err := probe.HoldBrowser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	r := probe.Once(t.Context(), browserCheck(t, "name: b\ninterval: 1s\ntimeout: 500ms\nbrowser: {steps: [{open: \"http://127.0.0.1:1/\"}]}"))
+	if r.Success || r.Reason != "own_fault" || !strings.Contains(r.Message, "no browser came free: 1 run") || !strings.Contains(r.Message, "browser.concurrent") {
+		t.Errorf("got %t %s: %s; want own_fault that says why", r.Success, r.Reason, r.Message)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r := probe.Once(ctx, browserCheck(t, "name: b\nbrowser: {steps: [{open: \"http://127.0.0.1:1/\"}]}")); r.Success || r.Reason != "own_fault" {
+		t.Errorf("got %t %s: %s; want own_fault of a run that was given up", r.Success, r.Reason, r.Message)
 	}
 }
 

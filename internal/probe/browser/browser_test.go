@@ -517,10 +517,36 @@ func TestLongTemporary(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", long)
-	srv := serve(t, map[string]http.HandlerFunc{"/": html("hello")})
-	if out := run(t, 30*time.Second, &browser.Script{Steps: []browser.Step{{Name: "open", Open: srv.URL}}}); out.Failure != nil {
-		t.Errorf("got %+v, want success", *out.Failure)
+	// What a page says at great length is passed over, and the host of the check
+	// gets the credentials.
+	private := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if user, pw, _ := r.BasicAuth(); user != "robot" || pw != "right" {
+				w.Header().Set("WWW-Authenticate", `Basic realm="shop"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			html(text)(w, r)
+		}
 	}
+	srv := serve(t, map[string]http.HandlerFunc{"/": private(`hello<script>console.log("x".repeat(20 << 20)); console.log("short")</script>`)})
+	origin, err := url.Parse(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &browser.Script{Origins: []*url.URL{origin}, User: "robot", Password: "right", Steps: []browser.Step{
+		{Name: "open", Open: srv.URL},
+		{Name: "look", Expect: &browser.Expect{Text: "hello", AtMost: -1}},
+		{Name: "look", Evaluate: "false"},
+	}}
+	out := run(t, 30*time.Second, s)
+	wantFailure(t, "long path", out.Failure, "assertion", "assertion", "gives false")
+	if got := strings.Join(out.Console, "\n"); !strings.Contains(got, "log: short") || len(got) > 10000 {
+		t.Errorf("got a console of %d bytes, want the short line and not the long one", len(got))
+	}
+	s.Password = "wrong"
+	out = run(t, 30*time.Second, s)
+	wantFailure(t, "wrong password", out.Failure, "status", "status", "401")
 }
 
 func TestMissing(t *testing.T) {

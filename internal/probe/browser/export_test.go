@@ -1,7 +1,10 @@
 package browser
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"net/url"
 	"time"
 
 	"github.com/vedette-sre/vedette/internal/record"
@@ -59,4 +62,20 @@ func Hops(n int, bad map[int]bool) (hops []record.Hop, left int) {
 		l.all = append(l.all, x)
 	}
 	return l.hops(time.Unix(0, 0), float64(n))
+}
+
+// Hear gives a page what a browser would have sent, and returns what was made of
+// it. The page's session is "s", its target "t".
+func Hear(sent []byte) *Outcome {
+	u := &url.URL{Scheme: "http", Host: "h"}
+	t := &tab{script: &Script{MaxBytes: 1 << 20, Origins: []*url.URL{u}, TraceID: "1", User: "u"}, target: "t", changed: make(chan struct{}), asked: map[string]bool{}}
+	t.net.own = t.own
+	t.mu.Lock()
+	c, wait := dial(bytes.NewReader(sent), io.Discard, t.event)
+	t.browser, t.page = session{conn: c}, session{conn: c, id: "s"}
+	t.mu.Unlock()
+	wait()
+	out := &Outcome{Facts: map[string]string{}, Failure: &Failure{"status", "status", ""}}
+	t.account(context.Background(), out)
+	return out
 }

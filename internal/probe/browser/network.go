@@ -35,7 +35,7 @@ type exchange struct {
 	reused, cached      bool
 	timing              *timing
 	tls                 *record.TLSFacts
-	bytes               int64
+	bytes, decoded      int64
 	location            string
 	ended               float64
 	failed              string // "net::ERR_..."
@@ -169,6 +169,7 @@ func (n *ledger) event(method string, params json.RawMessage, frame, step string
 		}
 		if x != nil {
 			x.bytes += e.Encoded
+			x.decoded += e.DataLength
 			return x
 		}
 	case "Network.loadingFinished":
@@ -240,7 +241,10 @@ func (n *ledger) close(id string, at float64) *exchange {
 
 func (x *exchange) answer(r *response, own func(*url.URL) bool) {
 	x.answered = true
-	x.status, x.statusText, x.headers = r.Status, r.StatusText, r.Headers
+	x.status, x.statusText = r.Status, r.StatusText
+	if x.main {
+		x.headers = r.Headers // for evidence
+	}
 	x.proto = protocol(r.Protocol)
 	x.timing, x.reused = r.Timing, r.Reused
 	x.cached = x.cached || r.FromDiskCache || r.FromPrefetch
@@ -287,7 +291,9 @@ func (x *exchange) hop(start time.Time, now float64) record.Hop {
 	if ended == 0 {
 		ended = max(now, x.sent)
 	}
-	took := func(from, to float64) time.Duration { return max(0, time.Duration((to-from)*float64(time.Second))) }
+	took := func(from, to float64) time.Duration {
+		return max(0, time.Duration(math.Round((to-from)*1e6))*time.Microsecond)
+	}
 	set := func(p record.Phase, s record.PhaseState, d time.Duration) {
 		h.Phases[p] = record.PhaseTime{State: s, Duration: d}
 	}

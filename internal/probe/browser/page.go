@@ -60,7 +60,9 @@ type tab struct {
 
 // openTab makes the page ready for the first step.
 func openTab(ctx context.Context, c *conn, t *tab) error {
+	t.mu.Lock()
 	t.browser = session{conn: c}
+	t.mu.Unlock()
 	ctx = cdp.WithExecutor(ctx, t.browser)
 	targets, err := target.GetTargets().Do(ctx)
 	if err != nil {

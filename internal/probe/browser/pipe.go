@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxMessage = 64 << 20 // bytes of one message from the browser
+	maxMessage = 16 << 20 // bytes of one message from the browser; a longer one is passed over
 	maxQueue   = 4096     // messages to the browser that it has not read
 )
 
@@ -70,23 +70,29 @@ func dial(in io.Reader, out io.Writer, event func(session, method string, params
 func (c *conn) read(in io.Reader) {
 	r := bufio.NewReaderSize(in, 64<<10)
 	var whole []byte
+	over := false
 	for {
 		b, err := r.ReadSlice(0)
-		if len(whole)+len(b) > maxMessage {
+		more := errors.Is(err, bufio.ErrBufferFull)
+		if err != nil && !more {
 			return
 		}
-		if errors.Is(err, bufio.ErrBufferFull) {
+		over = over || len(whole)+len(b) > maxMessage
+		switch {
+		case over:
+			whole = nil
+		case more:
 			whole = append(whole, b...)
-			continue
-		}
-		if err != nil {
-			return
-		}
-		if len(whole) > 0 {
+		case len(whole) > 0:
 			b = append(whole, b...)
 		}
-		c.take(bytes.TrimSuffix(b, []byte{0}))
-		whole = nil
+		if more {
+			continue
+		}
+		if !over {
+			c.take(bytes.TrimSuffix(b, []byte{0}))
+		}
+		whole, over = nil, false
 	}
 }
 

@@ -332,7 +332,10 @@ func (t *tab) evidence(ctx context.Context, x *exchange, out *Outcome) {
 		Encoded bool   `json:"base64Encoded"`
 	}
 	body := ""
-	if t.page.Execute(soon, "Network.getResponseBody", map[string]any{"requestId": id}, &res) == nil && !res.Encoded {
+	t.mu.Lock()
+	small := x.decoded < 1<<20
+	t.mu.Unlock()
+	if small && t.page.Execute(soon, "Network.getResponseBody", map[string]any{"requestId": id}, &res) == nil && !res.Encoded {
 		body = cut(res.Body, maxReply)
 	}
 	t.mu.Lock()
