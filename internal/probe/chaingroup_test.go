@@ -603,3 +603,46 @@ func TestChainNonsense(t *testing.T) {
 		s.pass(10 * time.Minute)
 	}
 }
+
+// A chain as it is: slots are missed, blocks reach the nodes at different times.
+// Nobody is called for it in a week, and warnings are rare.
+func TestChainJitter(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	const slot = 12 * time.Second
+	type minted struct {
+		at     time.Duration
+		number uint64
+	}
+	var blocks []minted
+	const long = 7 * 24 * time.Hour
+	for at := time.Duration(0); at < long; at += slot {
+		if rnd.Float64() < 0.05 && at > 0 {
+			continue
+		}
+		blocks = append(blocks, minted{at, 1_000_000 + uint64(len(blocks))})
+	}
+	s := newChainSim(t, "evm", 5, 30*time.Second, slot)
+	next := make([]int, s.nodes)
+	s.world = func(node int, at time.Duration) *observation {
+		delay := time.Duration(rnd.Int64N(int64(3 * time.Second)))
+		for next[node]+1 < len(blocks) && blocks[next[node]+1].at+delay <= at {
+			next[node]++
+		}
+		b := blocks[next[node]]
+		return &observation{hasHead: true, head: b.number, peers: -1, headTime: simStart.Add(b.at)}
+	}
+	s.pass(long)
+	for i := range s.nodes {
+		warned := 0
+		for r, n := range s.told[i] {
+			if strings.HasPrefix(r, "~") {
+				warned += n
+			} else if r != "ok" {
+				t.Errorf("node %d failed %d times for %s", i, n, r)
+			}
+		}
+		if share := float64(warned) / float64(s.told[i]["ok"]); share > 0.03 {
+			t.Errorf("node %d: a share of %.3f of the runs were warned of: %v", i, share, s.told[i])
+		}
+	}
+}
