@@ -342,13 +342,13 @@ func (l *look) note(name string, v float64, labels ...string) {
 
 // quit ends a run in which the node did not get as far as to be judged.
 func (l *look) quit(f *failure) {
-	l.groups.silent(l.key)
+	l.groups.silent(l.key, time.Now())
 	l.fail(f, l.last)
 }
 
 // differs ends a run of a node on another chain than the check's.
 func (l *look) differs(what, got string) {
-	l.groups.silent(l.key)
+	l.groups.silent(l.key, time.Now())
 	l.fail(&failure{"assertion", "wrong_chain", fmt.Sprintf("the node is on another chain: its %s is %s; want %s", what, got, l.Chain.ChainID)}, l.last)
 }
 

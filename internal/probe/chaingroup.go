@@ -238,6 +238,11 @@ func (g *chainGroup) among() string {
 // blockTime is the time between blocks to reckon with: as configured, as the
 // node's own blocks came, as those of the group did, or as the kind has it.
 func (g *chainGroup) blockTime(s nodeState) time.Duration {
+	return cmp.Or(g.knownBlockTime(s), defaultBlockTime[g.rules.kind])
+}
+
+// knownBlockTime is blockTime, 0 when it is not known but by the kind.
+func (g *chainGroup) knownBlockTime(s nodeState) time.Duration {
 	if g.rules.BlockTime > 0 {
 		return g.rules.BlockTime
 	}
@@ -254,7 +259,7 @@ func (g *chainGroup) blockTime(s nodeState) time.Duration {
 		slices.Sort(all)
 		return all[len(all)/2]
 	}
-	return defaultBlockTime[g.rules.kind]
+	return 0
 }
 
 // learned is the average block time, 0 before three samples.
@@ -302,7 +307,8 @@ func (s *nodeState) judgeHead(seen observation, g chainGroup, now time.Time, v *
 	before := s.seen
 	s.follow(seen, lim, now, first)
 	if !seen.headTime.IsZero() {
-		v.age = now.Sub(seen.headTime)
+		const ever = 100 * 365 * 24 * time.Hour
+		v.age = min(max(now.Sub(seen.headTime), -ever), ever)
 	}
 	v.standing = now.Sub(s.moved)
 
@@ -419,6 +425,9 @@ func (s *nodeState) learnBlock(seen observation, first bool) {
 	if s.blocks == 0 {
 		s.block = d
 	} else {
+		if s.blocks >= 3 {
+			d = min(max(d, s.block/3), 3*s.block) // as after a halt
+		}
 		s.block += (d - s.block) / 10
 	}
 	s.blocks = min(s.blocks+1, 1000)
@@ -427,14 +436,15 @@ func (s *nodeState) learnBlock(seen observation, first bool) {
 // believe counts heads that cannot be: higher than twice the pace of the chain
 // allows since the last believable one. A node that falls back and catches up
 // stays below that. Where at least two others are well, they decide: what they
-// may have by now as well is believed, what they cannot have is not.
+// may have by now as well is believed, what they cannot have is not. Without
+// a known block time there is no pace.
 func (s *nodeState) believe(seen observation, g chainGroup, now time.Time, first bool) {
-	block := g.blockTime(*s)
+	block := g.knownBlockTime(*s)
 	pace := func(since time.Duration) uint64 {
-		return uint64(math.Ceil(max(since.Seconds(), 0)/block.Seconds()*2)) + 5
+		return uint64(math.Ceil(max(since.Seconds(), 0)/max(block.Seconds(), 0.01)*2)) + 5
 	}
-	odd := !first && seen.head > s.top.head+pace(now.Sub(s.top.at))
-	if others := g.sound(func(p nodeState) uint64 { return p.head + pace(now.Sub(p.seen)) }); len(others) > 0 {
+	odd := block > 0 && !first && seen.head > s.top.head+pace(now.Sub(s.top.at))
+	if others := g.sound(func(p nodeState) uint64 { return p.head + pace(now.Sub(p.seen)) }); block > 0 && len(others) > 0 {
 		switch most := middle(others); {
 		case seen.head <= most:
 			odd = false
@@ -604,6 +614,9 @@ func (s *nodeState) judgeLag(seen observation, g chainGroup, lim chainLimits, be
 	sure = min(sure, v.lag)
 	behind := fmt.Sprintf("the head is %d blocks behind %s: block %d, median %d of %d nodes", v.lag, g.among(), seen.head, v.median, v.nodes)
 	tooFar := sure > lim.maxLag || g.rules.MaxLagTime > 0 && sure > 0 && time.Duration(sure)*lim.block >= g.rules.MaxLagTime
+	if len(raw) == 2 && len(g.peers[0].past) < 2 {
+		tooFar = false // the only other node was looked at once: it may be the one that is wrong
+	}
 	switch {
 	case v.has("chain_halt"):
 	case tooFar && (s.syncing || s.saysYes >= 2):
@@ -713,7 +726,7 @@ func (s *nodeState) judgeFinal(seen observation, g chainGroup, lim chainLimits, 
 	}
 	// Final blocks come in steps; it takes a long look to know what is usual,
 	// and what is far from it must not become so.
-	if s.usuals < 20 || float64(lag) <= 3*s.usual {
+	if s.usuals < 20 || float64(lag) <= 2.5*s.usual {
 		s.usuals = min(s.usuals+1, 1000)
 		s.usual += (float64(lag) - s.usual) / float64(s.usuals)
 	}
@@ -762,32 +775,48 @@ func (s *nodeState) judgeFork(seen observation, g chainGroup, v *verdict) {
 	s.forks = slices.DeleteFunc(slices.Clone(s.forks), func(f sighted) bool { return f.height == seen.fork.height })
 	s.forks = append(s.forks, seen.fork)
 	s.forks = s.forks[max(0, len(s.forks)-keptForks):]
-	votes, all := map[string]int{seen.fork.hash: 1}, 1
-	for _, p := range g.peers {
+	// The others may not have come to the last height yet: then an earlier one
+	// counts.
+	for i := len(s.forks) - 1; i >= 0; i-- {
+		own := s.forks[i]
+		other, most, all := own.vote(g.peers)
+		switch {
+		case len(g.peers) == 1 && all == 2:
+			if most == 1 {
+				v.add(false, "fork", "the two nodes of %s have different blocks at height %d; this one has %s", g.among(), own.height, shortHash(own.hash))
+			}
+			return
+		case all < 3 || most*2 <= all:
+		case other == own.hash:
+			s.strikes = 0
+			return
+		default:
+			s.strikes++
+			v.add(s.strikes >= 2, "fork", "the node is on a fork: at height %d it has the block %s, while %d of %d nodes of %s have %s",
+				own.height, shortHash(own.hash), most, all, g.among(), shortHash(other))
+			return
+		}
+	}
+}
+
+// vote counts which block at a height most nodes have.
+func (own sighted) vote(peers []nodeState) (hash string, most, all int) {
+	votes := map[string]int{own.hash: 1}
+	all = 1
+	for _, p := range peers {
 		for _, f := range p.forks {
-			if f.height == seen.fork.height {
+			if f.height == own.height {
 				votes[f.hash]++
 				all++
 			}
 		}
 	}
-	other, most := "", 0
-	for hash, n := range votes {
-		if n > most || n == most && hash < other {
-			other, most = hash, n
+	for h, n := range votes {
+		if n > most || n == most && h < hash {
+			hash, most = h, n
 		}
 	}
-	switch {
-	case all == 2 && len(votes) == 2:
-		v.add(false, "fork", "the two nodes of %s have different blocks at height %d; this one has %s", g.among(), seen.fork.height, shortHash(seen.fork.hash))
-	case all < 3 || most*2 <= all:
-	case other == seen.fork.hash:
-		s.strikes = 0
-	default:
-		s.strikes++
-		v.add(s.strikes >= 2, "fork", "the node is on a fork: at height %d it has the block %s, while %d of %d nodes of %s have %s",
-			seen.fork.height, shortHash(seen.fork.hash), most, all, g.among(), shortHash(other))
-	}
+	return hash, most, all
 }
 
 func shortHash(h string) string {
@@ -886,11 +915,11 @@ func (c *chainGroups) put(k nodeKey, s nodeState) {
 }
 
 // silent notes that a node gave no answer: its head does not count.
-func (c *chainGroups) silent(k nodeKey) {
+func (c *chainGroups) silent(k nodeKey, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s, ok := c.groups[k.company()][k]; ok {
-		s.answers = false
+		s.answers, s.touched = false, now
 		c.put(k, s)
 	}
 }

@@ -180,7 +180,7 @@ func (l *look) unsaid(method string, e *rpcError) *failure {
 // finality is not judged.
 func (l *look) evmFinal() *failure {
 	b, e, f := l.block("finalized")
-	if f != nil || e != nil || b == nil {
+	if f != nil || e != nil || b == nil || b.number == 0 {
 		return f
 	}
 	l.seen.hasFinal, l.seen.final = true, b.number
