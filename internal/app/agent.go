@@ -99,6 +99,7 @@ func (a *agent) handler() http.Handler {
 			return 0
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_agent_waiting_results", Help: "Results that the hub does not have yet."}, func() float64 { return float64(a.Waiting()) }))
+	registerBrowsers(reg)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "The agent is healthy.") })
@@ -195,6 +196,9 @@ func cmdAgent(ctx context.Context, args []string, st streams) error {
 	fs.StringVar(&listen, "listen", "", "address of the agent's own /metrics, /-/ready and profiles, such as 127.0.0.1:7576; default none")
 	fs.BoolVar(&commands, "allow-exec", false, "run checks of the kind exec: whoever writes the hub's vedette.yml then runs commands here")
 	fs.IntVar(&workers, "workers", 64, "runs at once")
+	var browsers probe.BrowserConfig
+	fs.StringVar(&browsers.Executable, "browser", "", "path of chromium; default the one on PATH")
+	fs.IntVar(&browsers.Concurrent, "browsers", 0, "browsers at once; default 1, each takes about 400 MB")
 	if _, err := parse(fs, args, st); err != nil {
 		return err
 	}
@@ -203,6 +207,9 @@ func cmdAgent(ctx context.Context, args []string, st streams) error {
 	}
 	if host, _, err := net.SplitHostPort(listen); listen != "" && (err != nil || !loopback(host)) {
 		return &usageError{fmt.Sprintf("--listen: %q: want an address of this machine alone, such as 127.0.0.1:7576: the page asks for no password", listen)}
+	}
+	if err := probe.ConfigureBrowsers(browsers); err != nil {
+		return &usageError{"--" + err.Error()}
 	}
 	log, err := c.logger(st.err)
 	if err != nil {

@@ -38,6 +38,8 @@ type Config struct {
 	ExternalURL string         `yaml:"external_url"`
 	TLS         *TLSFiles      `yaml:"tls"`
 	Auth        web.AuthConfig `yaml:"auth"`
+	// Browser is how checks in a browser run, for all tenants together.
+	Browser probe.BrowserConfig `yaml:"browser"`
 	// Limits of the HTTP server, for all tenants together.
 	HTTP web.Limits `yaml:"http"`
 
@@ -184,6 +186,9 @@ func (c *Config) validate() error {
 	}
 	if err := c.HTTP.Validate(); err != nil {
 		return &fieldError{"$.http", err}
+	}
+	if err := c.Browser.Validate(); err != nil {
+		return &fieldError{"$.browser", err}
 	}
 	names := []string{string(record.DefaultTenant)}
 	for name := range c.Tenants {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/web"
 )
 
@@ -110,6 +111,10 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 	s.reloadOK = prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_config_last_reload_successful", Help: "Whether the last configuration offered is in force."})
 	s.reloadOK.Set(1)
 	reg.MustRegister(s.reloads, s.reloadOK)
+	registerBrowsers(reg)
+	if err := probe.ConfigureBrowsers(c.Browser); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
 
 	env := surroundings{
 		data: c.Data, url: u, version: s.version, started: s.started, process: reg, log: log,
@@ -141,6 +146,19 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 		log.Warn("a section is accepted and not served", "section", n.Section, "reason", n.Reason)
 	}
 	return s, nil
+}
+
+// registerBrowsers shows how many browsers run for checks.
+func registerBrowsers(reg *prometheus.Registry) {
+	reg.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_browsers_running", Help: "Browsers that run for checks now."}, func() float64 {
+			n, _ := probe.BrowserStats()
+			return float64(n)
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_browsers_waiting", Help: "Runs of checks that wait for a browser."}, func() float64 {
+			_, n := probe.BrowserStats()
+			return float64(n)
+		}))
 }
 
 // lateHouse breaks the circle between the web, which shows tenants, and the
@@ -281,6 +299,9 @@ func (s *Server) reload(ctx context.Context) error {
 		return p.conf.locate(err)
 	}
 	if err := p.watchItself(); err != nil {
+		return err
+	}
+	if err := probe.ConfigureBrowsers(p.conf.Browser); err != nil {
 		return err
 	}
 	if err := s.house.apply(context.WithoutCancel(ctx), p); err != nil {
