@@ -57,20 +57,22 @@ var tableKey = regexp.MustCompile("(?m)^\\| `([a-z0-9_.\\[\\]]+)` \\|")
 // TestDocsConfig holds docs/config.md to the keys that the program takes: none
 // missing, none invented.
 func TestDocsConfig(t *testing.T) {
-	var doc []byte
-	for _, name := range []string{"config.md", "checks.md"} { // a check's own keys have a page of theirs
-		b, err := os.ReadFile("../../docs/" + name)
+	told := map[string]bool{}
+	for _, name := range []string{"config.md", "checks.md"} { // a check's further keys have a page of theirs
+		doc, err := os.ReadFile("../../docs/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		doc = append(doc, b...)
-	}
-	told := map[string]bool{}
-	for _, m := range tableKey.FindAllSubmatch(doc, -1) {
-		if told[string(m[1])] {
-			t.Errorf("docs/config.md has two rows for %s", m[1])
+		for _, m := range tableKey.FindAllSubmatch(doc, -1) {
+			k := string(m[1])
+			if name == "checks.md" && !strings.HasPrefix(k, "checks[].") {
+				continue // a table of series
+			}
+			if told[k] {
+				t.Errorf("docs/%s has a second row for %s", name, k)
+			}
+			told[k] = true
 		}
-		told[string(m[1])] = true
 	}
 	keys := map[string]bool{}
 	keyPaths(reflect.TypeFor[app.Config](), "", keys)
@@ -89,15 +91,12 @@ func TestDocsConfig(t *testing.T) {
 // TestDocsExample has the full example of docs/config.md checked as a user
 // would, with files of the least content where it names some.
 func TestDocsExample(t *testing.T) {
-	var doc []byte
-	for _, name := range []string{"config.md", "checks.md"} { // a check's own keys have a page of theirs
-		b, err := os.ReadFile("../../docs/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		doc = append(doc, b...)
+	b, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, after, ok := strings.Cut(string(doc), "<!-- full example -->\n```yaml\n")
+	doc := string(b)
+	_, after, ok := strings.Cut(doc, "<!-- full example -->\n```yaml\n")
 	example, _, end := strings.Cut(after, "\n```")
 	if !ok || !end {
 		t.Fatal("docs/config.md has no full example")
@@ -116,6 +115,7 @@ func TestDocsExample(t *testing.T) {
 		"secrets/prometheus.token":  "0123456789abcdef",
 		"secrets/orders.token":      "0123456789abcdef",
 		"secrets/intranet.password": "correct horse",
+		"secrets/eu-west.token":     "0123456789abcdef0123",
 	} {
 		p := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(p), 0o750); err != nil {
@@ -137,12 +137,45 @@ func TestDocsExample(t *testing.T) {
 	keyPaths(reflect.TypeFor[app.Config](), "", keys)
 	for k := range keys {
 		last := strings.TrimSuffix(k[strings.LastIndexByte(k, '.')+1:], "[]")
-		if strings.HasPrefix(k, "checks[].") && strings.Count(k, ".") > 2 {
-			continue // docs/checks.md shows each kind
+		if strings.HasPrefix(k, "checks[].") && !strings.Contains(doc, "| `"+k+"` |") {
+			continue // docs/checks.md shows it
 		}
 		if !regexp.MustCompile(`\b`+last+`:`).MatchString(example) && !leftOut[k] {
 			t.Errorf("the example does not show %s", k)
 		}
+	}
+}
+
+// TestDocsChecks holds the examples of docs/checks.md to what the program takes.
+func TestDocsChecks(t *testing.T) {
+	b, err := os.ReadFile("../../docs/checks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, block := range strings.Split(string(b), "```yaml\n")[1:] {
+		text, _, _ := strings.Cut(block, "\n```")
+		switch {
+		case strings.HasPrefix(text, "checks:"), strings.HasPrefix(text, "locations:"):
+		case strings.HasPrefix(text, "  - name:"):
+			text = "checks:\n" + text
+		default:
+			continue
+		}
+		n++
+		dir := t.TempDir()
+		for name, content := range map[string]string{"vedette.yml": text, "cache.password": "x", "eu-west.token": "0123456789abcdef0123", "office.token": "0123456789abcdef0123"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var out, errw bytes.Buffer
+		if code := app.Main([]string{"config", "check", filepath.Join(dir, "vedette.yml")}, strings.NewReader(""), &out, &errw); code != 0 {
+			t.Errorf("%s\n%s", text, errw.String())
+		}
+	}
+	if n < 5 {
+		t.Errorf("docs/checks.md has %d examples, want them all", n)
 	}
 }
 
@@ -151,6 +184,7 @@ func TestDocsExample(t *testing.T) {
 var leftOut = map[string]bool{
 	"auth.tokens[].token": true, "checks[].bearer_token": true, "checks[].basic_auth.password": true,
 	"checks[].tls.insecure_skip_verify": true, "checks[].tls.cert_file": true, "checks[].tls.key_file": true,
+	"locations[].token": true, "locations[].token_sha256": true,
 }
 
 // pair makes the PEM of a certificate and its key: those of the server that
