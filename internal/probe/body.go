@@ -28,6 +28,12 @@ type bodyRead struct {
 // readBody reads a body up to the limit and undoes its encodings. An encoding
 // that is not known leaves the body as it is.
 func readBody(r io.Reader, encoding string, limit int64) (got bodyRead) {
+	return readSized(r, encoding, limit, -1)
+}
+
+// readSized is readBody for a body that says how long it is; below 0: it does
+// not.
+func readSized(r io.Reader, encoding string, limit, length int64) (got bodyRead) {
 	raw := &countReader{r: r}
 	defer func() { got.bytes = raw.n }()
 	var src io.Reader = raw
@@ -59,7 +65,7 @@ func readBody(r io.Reader, encoding string, limit int64) (got bodyRead) {
 		}
 	}
 	var err error
-	got.body, err = io.ReadAll(io.LimitReader(src, limit+1))
+	got.body, err = readAll(io.LimitReader(src, limit+1), length)
 	switch {
 	case int64(len(got.body)) > limit:
 		got.body, got.tooLarge = got.body[:limit], true
@@ -69,6 +75,25 @@ func readBody(r io.Reader, encoding string, limit int64) (got bodyRead) {
 		got.garbled = err
 	}
 	return
+}
+
+// readAll is io.ReadAll with room for a body of the length that was announced,
+// as far as that may be believed.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	b := make([]byte, 0, max(min(length, 64<<10)+1, 512))
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+	}
 }
 
 // contentEncodings reads the header of that name; nil when there is nothing that

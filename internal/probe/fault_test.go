@@ -238,6 +238,14 @@ func TestHTTP2(t *testing.T) {
 			switch r.URL.Path {
 			case "/hang":
 				<-r.Context().Done()
+			case "/abort":
+				panic(http.ErrAbortHandler)
+			case "/cut":
+				w.Header().Set("Content-Length", "100")
+				w.(http.Flusher).Flush()
+				panic(http.ErrAbortHandler)
+			case "/large":
+				w.Header().Set("X-Large", strings.Repeat("x", 300<<10))
 			case "/drip":
 				w.(http.Flusher).Flush()
 				<-r.Context().Done()
@@ -262,4 +270,7 @@ func TestHTTP2(t *testing.T) {
 	f("/", false, "HTTP/1.1", "", "sdddd")
 	f("/hang", true, "", "no_response", "sddf-")
 	f("/drip", true, "HTTP/2.0", "slow_body", "sdddf")
+	f("/abort", true, "", "reset", "sddf-")
+	f("/cut", true, "HTTP/2.0", "cut_body", "sdddf")
+	f("/large", true, "", "no_response", "sddf-")
 }

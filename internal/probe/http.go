@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vedette-sre/vedette/internal/record"
@@ -56,7 +57,7 @@ type run struct {
 func (p *prepared) run(ctx context.Context, location string) (res record.CheckResult) {
 	r := &run{prepared: p, outer: ctx, limit: p.deadline(), family: p.IPVersion, most: p.MaxBodyBytes}
 	start := time.Now()
-	r.res = record.CheckResult{Check: p.ID, Kind: p.Kind, Target: p.Target(), Location: location, Start: start, TraceID: randomHex(16)}
+	r.res = record.CheckResult{Check: p.ID, Kind: p.Kind, Target: p.shown, Location: location, Start: start, TraceID: randomHex(16)}
 	var cancel context.CancelFunc
 	r.ctx, cancel = context.WithDeadline(ctx, start.Add(r.limit))
 	defer cancel()
@@ -421,7 +422,11 @@ func (r *run) connect(hop *record.Hop, addrs []netip.Addr, port string) (net.Con
 	var first *failure
 	for i, a := range addrs {
 		now := time.Now()
-		d.Deadline = now.Add(deadline.Sub(now) / time.Duration(len(addrs)-i))
+		if i < len(addrs)-1 { // the last one has what is left
+			d.Deadline = now.Add(deadline.Sub(now) / time.Duration(len(addrs)-i))
+		} else {
+			d.Deadline = time.Time{}
+		}
 		address := net.JoinHostPort(a.String(), port)
 		conn, err := d.DialContext(r.ctx, "tcp", address)
 		if err == nil {
@@ -495,6 +500,10 @@ const (
 	maxInterim = 10        // 1xx replies before the final one
 )
 
+// replyReaders are buffers that exchanges lend; half of the garbage of a run
+// was one.
+var replyReaders = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
+
 // exchange writes the request and reads the reply, in HTTP/1.1.
 func (r *run) exchange(conn net.Conn, hop *record.Hop, q request) (*reply, *failure) {
 	req := r.build(q)
@@ -516,7 +525,12 @@ func (r *run) exchange(conn net.Conn, hop *record.Hop, q request) (*reply, *fail
 	wrote := err
 	in := &countReader{r: conn}
 	bounded := &io.LimitedReader{R: in, N: maxHead}
-	br := bufio.NewReader(bounded)
+	br := replyReaders.Get().(*bufio.Reader)
+	br.Reset(bounded)
+	defer func() {
+		br.Reset(nil)
+		replyReaders.Put(br)
+	}()
 	var first time.Time // first byte of the final reply, 1xx not counted
 	var seen [512]byte
 	var head *http.Response
@@ -558,7 +572,8 @@ func (r *run) exchange(conn net.Conn, hop *record.Hop, q request) (*reply, *fail
 func (r *run) take(hop *record.Hop, head *http.Response, first time.Time) (*reply, *failure) {
 	hop.Status, hop.Proto = head.StatusCode, head.Proto
 	rep := &reply{head: head}
-	got := readBody(head.Body, strings.Join(head.Header.Values("Content-Encoding"), ","), r.most)
+	got := readSized(head.Body, strings.Join(head.Header.Values("Content-Encoding"), ","), r.most, head.ContentLength)
+	head.Body = http.NoBody // the buffer behind it goes to the next exchange
 	rep.body, hop.Bytes = got.body, got.bytes
 	if hop.Encoding = got.encoding; got.encoding != "" {
 		hop.Decoded = int64(len(got.body))

@@ -10,13 +10,19 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/blackbox_exporter/config"
+	"github.com/prometheus/blackbox_exporter/prober"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/record"
@@ -107,19 +113,55 @@ func serveBench(b *testing.B, ca *authority) (plain, secure string) {
 	return plain, secure
 }
 
-// BenchmarkCold compares a run of a check with a raw request of net/http, each
-// on a connection of its own and with a reply of 1 KB. cpu-us/op is the user and
-// system time of the client alone.
+// BenchmarkCold compares a run of a check with other ways to ask once, each on a
+// connection of its own and with a reply of 1 KB: raw is a dial, crypto/tls and a
+// literal request, net-http-trace is net/http with a trace of the phases, and
+// blackbox is blackbox_exporter's prober called as a library. cpu-us/op is the
+// user and system time of the client alone. To be fair each wants a process of
+// its own: scripts/bench probes.
 func BenchmarkCold(b *testing.B) {
 	ca := newAuthority(b)
 	plain, secure := serveBench(b, ca)
-	targets := []struct{ name, url string }{{"http", "http://" + plain}, {"https", "https://" + secure}}
+	// For a client that this benchmark cannot hold: scripts/bench runs it.
+	if only := os.Getenv(benchForeign); only != "" {
+		benchmarkForeign(b, only, ca.file, map[string]string{"http": "http://" + plain, "https": "https://" + secure})
+		return
+	}
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
+	cfg := &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
 
-	for _, target := range targets {
+	for _, target := range []struct{ name, addr string }{{"http", plain}, {"https", secure}} {
+		url := target.name + "://" + target.addr
+		b.Run(target.name+"/raw", func(b *testing.B) {
+			request := []byte("GET / HTTP/1.1\r\nHost: " + target.addr + "\r\nConnection: close\r\n\r\n")
+			buf := make([]byte, 4096)
+			measure(b, func() {
+				c, err := net.Dial("tcp", target.addr)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if target.name == "https" {
+					c = tls.Client(c, cfg)
+				}
+				if _, err := c.Write(request); err != nil {
+					b.Fatal(err)
+				}
+				n := 0
+				for {
+					m, err := c.Read(buf)
+					if n += m; err != nil {
+						break
+					}
+				}
+				if n < 1024 {
+					b.Fatal(n)
+				}
+				c.Close()
+			})
+		})
 		b.Run(target.name+"/vedette", func(b *testing.B) {
-			p, err := probe.New(probe.Config{Checks: []probe.Check{{Name: "x", URL: target.url, TLS: probe.TLS{CAFile: ca.file}}}},
+			p, err := probe.New(probe.Config{Checks: []probe.Check{{Name: "x", URL: url, TLS: probe.TLS{CAFile: caFile(target.name, ca)}}}},
 				func(context.Context, probe.Check, record.CheckResult) {}, quiet)
 			if err != nil {
 				b.Fatal(err)
@@ -130,18 +172,78 @@ func BenchmarkCold(b *testing.B) {
 				}
 			})
 		})
-		b.Run(target.name+"/net-http", func(b *testing.B) {
-			c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
+		b.Run(target.name+"/net-http", func(b *testing.B) { benchmarkNetHTTP(b, url, pool, false) })
+		b.Run(target.name+"/net-http-trace", func(b *testing.B) { benchmarkNetHTTP(b, url, pool, true) })
+		b.Run(target.name+"/blackbox", func(b *testing.B) {
+			m := config.Module{Prober: "http", Timeout: 10 * time.Second, HTTP: config.DefaultHTTPProbe}
+			m.HTTP.IPProtocol = "ip4"
+			m.HTTP.HTTPClientConfig.TLSConfig.CAFile = caFile(target.name, ca)
 			measure(b, func() {
-				res, err := c.Get(target.url)
-				if err != nil {
-					b.Fatal(err)
+				if !prober.ProbeHTTP(b.Context(), url, m, prometheus.NewRegistry(), quiet) {
+					b.Fatal("failed")
 				}
-				if _, err := io.Copy(io.Discard, res.Body); err != nil {
-					b.Fatal(err)
-				}
-				res.Body.Close()
 			})
+		})
+	}
+}
+
+// caFile is the authority that https needs; plain http is not made to look for a
+// file.
+func caFile(scheme string, ca *authority) string {
+	if scheme == "https" {
+		return ca.file
+	}
+	return ""
+}
+
+func benchmarkNetHTTP(b *testing.B, url string, pool *x509.CertPool, traced bool) {
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	measure(b, func() {
+		req, err := http.NewRequest(http.MethodGet, url, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if traced {
+			var at [6]time.Time
+			req = req.WithContext(httptrace.WithClientTrace(b.Context(), &httptrace.ClientTrace{
+				ConnectStart:         func(string, string) { at[0] = time.Now() },
+				ConnectDone:          func(string, string, error) { at[1] = time.Now() },
+				TLSHandshakeStart:    func() { at[2] = time.Now() },
+				TLSHandshakeDone:     func(tls.ConnectionState, error) { at[3] = time.Now() },
+				GotConn:              func(httptrace.GotConnInfo) { at[4] = time.Now() },
+				GotFirstResponseByte: func() { at[5] = time.Now() },
+			}))
+		}
+		res, err := c.Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			b.Fatal(err)
+		}
+		res.Body.Close()
+	})
+}
+
+// benchForeign names a program to be run as "program ca-file url" against the
+// benchmark's server. It prints the CPU microseconds of one probe.
+const benchForeign = "VEDETTE_PROBE_BENCH_FOREIGN"
+
+func benchmarkForeign(b *testing.B, program, ca string, targets map[string]string) {
+	for _, name := range []string{"http", "https"} {
+		b.Run(name+"/foreign", func(b *testing.B) {
+			b.StopTimer()
+			cmd := exec.Command(program, ca, targets[name])
+			cmd.Stderr = os.Stderr
+			out, err := cmd.Output()
+			if err != nil {
+				b.Fatal(err)
+			}
+			us, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(us, "cpu-us/op")
 		})
 	}
 }
@@ -172,4 +274,28 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/10_000, "us/check")
+}
+
+// BenchmarkHTTP2 is a run over h2, the server's work included.
+func BenchmarkHTTP2(b *testing.B) {
+	ca := newAuthority(b)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv := &http.Server{TLSConfig: &tls.Config{Certificates: []tls.Certificate{ca.issue(b, time.Hour, "127.0.0.1")}},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat("x", 1024)) })}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = srv.ServeTLS(ln, "", "") }()
+	b.Cleanup(func() { srv.Close(); <-ended })
+	p, err := probe.New(probe.Config{Checks: []probe.Check{{Name: "x", URL: "https://" + ln.Addr().String(), HTTP2: true, TLS: probe.TLS{CAFile: ca.file}}}},
+		func(context.Context, probe.Check, record.CheckResult) {}, quiet)
+	if err != nil {
+		b.Fatal(err)
+	}
+	measure(b, func() {
+		if r, err := p.RunNow(b.Context(), "x"); err != nil || !r.Success {
+			b.Fatal(err, r.Message)
+		}
+	})
 }

@@ -27,6 +27,7 @@ type prepared struct {
 	groups   *chainGroups // of the prober; nil in a single run
 
 	paths []string // of the files that a run may read
+	shown string   // the target
 
 	mu    sync.Mutex
 	read  *material
@@ -59,7 +60,7 @@ func prepare(c Check) (*prepared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	p := &prepared{Check: c, url: u, resolver: net.DefaultResolver, kind: kinds()[c.Kind]}
+	p := &prepared{Check: c, url: u, resolver: net.DefaultResolver, kind: kinds()[c.Kind], shown: c.Target()}
 	if c.Resolver != "" {
 		var d net.Dialer
 		p.resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
