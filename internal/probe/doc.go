@@ -19,6 +19,10 @@
 //	header                                      header
 //	body                                        body
 //	slow certificate variable                   assertion; variable: of a flow
+//	wrong_chain chain_halt stuck lagging        assertion: of a chain's node
+//	syncing stale_head fork not_final           assertion
+//	no_peers amendment_blocked bad_state        assertion
+//	overloaded clock rate_limited rpc_error     assertion
 //	own_fault                                   any: this machine could not run it
 //
 // The phases resolve, connect, tls, processing and transfer follow one another

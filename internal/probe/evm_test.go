@@ -204,7 +204,7 @@ func TestEVMAnswers(t *testing.T) {
 
 	// The head.
 	f(func(n *evmNode) { n.head, n.answers["finalized"] = 0, `"result":null` }, none, "assertion", "bad_state", "the head is block 0")
-	f(func(n *evmNode) { n.at = time.Now().Add(-40 * time.Second) }, none, "", "", "40 s old; less than 36 s is usual")
+	f(func(n *evmNode) { n.at = time.Now().Add(-40 * time.Second) }, none, "", "", " s old; less than 36 s is usual")
 	f(func(n *evmNode) { n.at = time.Now().Add(-90 * time.Second) }, none, "assertion", "stale_head", "s old; want less than 60 s")
 	f(func(n *evmNode) { n.at = time.Now().Add(-90 * time.Second) }, probe.Chain{WarnAge: 3 * time.Minute, MaxAge: 5 * time.Minute}, "", "", "")
 	f(func(n *evmNode) { n.at = time.Now().Add(30 * time.Second) }, none, "assertion", "clock", "in the future")

@@ -246,14 +246,16 @@ func (l *look) xrplHealth() {
 	}
 	// What the check allows is well, whatever the server's own limits are: it
 	// does not know of private peers and slow test networks.
-	if l.seen.peers > 0 && l.seen.peers >= l.rules.peers {
-		delete(body.Info, "peers")
-	}
-	if age := time.Since(l.seen.headTime); age < l.Chain.WarnAge {
-		delete(body.Info, "validated_ledger")
-	}
-	if code == 503 && len(body.Info) == 0 {
-		return
+	if told := len(body.Info); code == 503 {
+		if l.seen.peers > 0 && l.seen.peers >= l.rules.peers {
+			delete(body.Info, "peers")
+		}
+		if time.Since(l.seen.headTime) < l.Chain.WarnAge {
+			delete(body.Info, "validated_ledger")
+		}
+		if told > 0 && len(body.Info) == 0 {
+			return
+		}
 	}
 	names := make([]string, 0, len(body.Info))
 	for name, v := range body.Info {
