@@ -4,7 +4,7 @@
 // little; wall time is shown and not to be relied on. Everything is on loopback
 // and ends by itself.
 //
-//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [ingest queries rules fault]
+//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [ingest queries rules fault probes]
 package main
 
 import (
@@ -20,7 +20,8 @@ import (
 
 type options struct {
 	vedette, prometheus, blackbox, alertmanager string
-	series, hours, faults                       int
+	probes, cloudprober                         string
+	series, hours, faults, rounds               int
 	dir                                         string
 }
 
@@ -30,6 +31,9 @@ func main() {
 	flag.StringVar(&o.prometheus, "prometheus", "e2e/peer/bin/prometheus", "its peer")
 	flag.StringVar(&o.blackbox, "blackbox", "prometheus-blackbox-exporter", "for the fault race")
 	flag.StringVar(&o.alertmanager, "alertmanager", "prometheus-alertmanager", "for the fault race")
+	flag.StringVar(&o.probes, "probes", "bin/probe.test", "the test program of internal/probe")
+	flag.StringVar(&o.cloudprober, "cloudprober", "e2e/cloudpeer/bin/cloudpeer", "its http probe as a program; empty: left out")
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds of the race of probes")
 	flag.IntVar(&o.series, "series", 10_000, "series to write and query")
 	flag.IntVar(&o.hours, "hours", 6, "hours of data at 30 s")
 	flag.IntVar(&o.faults, "faults", 10, "faults of the fault race")
@@ -56,6 +60,11 @@ func run(ctx context.Context, o options, parts []string) error {
 	fmt.Printf("%s/%s, %d cores, %s, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), time.Now().UTC().Format(time.DateOnly))
 	if slices.Contains(parts, "ingest") || slices.Contains(parts, "queries") || slices.Contains(parts, "rules") {
 		if err := peers(ctx, o, parts); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(parts, "probes") {
+		if err := probes(ctx, o); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,12 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -84,4 +86,26 @@ func NewChains() func(name string, certs []*x509.Certificate, roots *x509.CertPo
 		err := m.verify(name, certs, roots, now)
 		return err != nil || m.of(name, certs, roots).verified != before, err
 	}
+}
+
+// Wire renders a request as it is sent, and as net/http would send it.
+func Wire(method, address, body string, headers map[string]string, proxied bool) (ours, theirs string, err error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", "", err
+	}
+	r := &run{prepared: &prepared{Check: Check{Proxy: &Proxy{}}}, material: &material{}}
+	q := request{url: u, method: method, body: body, headers: headers, trusted: true, proxied: proxied}
+	req := r.build(q)
+	b, err := wire(req, q)
+	if err != nil {
+		return "", "", err
+	}
+	var out bytes.Buffer
+	if proxied {
+		err = req.WriteProxy(&out)
+	} else {
+		err = req.Write(&out)
+	}
+	return string(b), out.String(), err
 }

@@ -15,6 +15,8 @@ import (
 	"net/http/cookiejar"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -507,18 +509,13 @@ var replyReaders = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 // exchange writes the request and reads the reply, in HTTP/1.1.
 func (r *run) exchange(conn net.Conn, hop *record.Hop, q request) (*reply, *failure) {
 	req := r.build(q)
-	var out bytes.Buffer
+	out, err := wire(req, q)
 	// From here, and not from the end of the write: on a fast path the reply is
 	// there before the write returns, and that time would be in no phase. This
 	// is also where blackbox_exporter begins.
 	start := time.Now()
-	write := req.Write
-	if q.proxied {
-		write = req.WriteProxy
-	}
-	err := write(&out)
 	if err == nil {
-		_, err = conn.Write(out.Bytes())
+		_, err = conn.Write(out)
 	}
 	// A server may answer and close before it has read everything: what it said
 	// counts, the write error only when it said nothing.
@@ -611,6 +608,70 @@ func (c *countReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// wire renders a request in HTTP/1.1. What is plain is written here, which takes
+// a third of the time of net/http; the rest is left to it.
+func wire(req *http.Request, q request) ([]byte, error) {
+	uri := req.URL.RequestURI()
+	if q.proxied {
+		uri = req.URL.Scheme + "://" + req.URL.Host + uri
+	}
+	plain := plainName(req.Method) && req.URL.Host != "" && req.Host != "" && printable(uri) && !strings.Contains(uri, " ") && printable(req.Host) && !strings.ContainsAny(req.Host+req.URL.Host, " /%") && req.URL.Opaque == ""
+	names := make([]string, 0, 16)
+	for name, vs := range req.Header {
+		names = append(names, name)
+		switch name {
+		case "Host", "Connection", "Content-Length", "Transfer-Encoding", "Trailer":
+			plain = false
+		}
+		plain = plain && plainName(name)
+		for _, v := range vs {
+			plain = plain && v != "" && printable(v) && v == strings.TrimSpace(v)
+		}
+	}
+	if !plain {
+		var b bytes.Buffer
+		write := req.Write
+		if q.proxied {
+			write = req.WriteProxy
+		}
+		err := write(&b)
+		return b.Bytes(), err
+	}
+	slices.Sort(names)
+	b := make([]byte, 0, 512+len(q.body))
+	b = append(b, req.Method+" "+uri+" HTTP/1.1\r\nHost: "+req.Host+"\r\n"...)
+	for _, name := range names {
+		for _, v := range req.Header[name] {
+			b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+		}
+	}
+	if q.body != "" || req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch {
+		b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(len(q.body)), 10), "\r\n"...)
+	}
+	b = append(b, "Connection: close\r\n\r\n"...)
+	return append(b, q.body...), nil
+}
+
+// plainName reports whether a header's name has letters, digits and dashes only.
+func plainName(s string) bool {
+	for i := range len(s) {
+		if c := s[i] | 0x20; (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '-' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// printable reports whether a text is visible ASCII and spaces.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *run) build(q request) *http.Request {
 	h := make(http.Header, 8)
 	req := &http.Request{Method: q.method, URL: q.url, Host: q.url.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Close: true}
@@ -629,7 +690,9 @@ func (r *run) build(q request) *http.Request {
 		case !q.vouched && (strings.EqualFold(name, "Host") || sensitive(name) || q.private[name]):
 		case q.hadBody && q.body == "" && strings.HasPrefix(http.CanonicalHeaderKey(name), "Content-"):
 		case strings.EqualFold(name, "Host"):
-			req.Host = v
+			if !q.proxied { // a proxy goes by the address, which must be the same
+				req.Host = v
+			}
 		default:
 			h.Set(name, v)
 		}
