@@ -1,9 +1,12 @@
 package probe_test
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vedette-sre/vedette/internal/probe"
 )
@@ -73,4 +76,30 @@ func TestChainValidate(t *testing.T) {
 	if err := c.Validate(); err != nil || c.Kind != "http" {
 		t.Errorf("%v, %+v", err, c)
 	}
+}
+
+// FuzzChain: whatever a node answers, the run ends with a verdict and the prober
+// does not fail itself.
+func FuzzChain(f *testing.F) {
+	at := time.Now().UTC()
+	f.Add("evm", `{"jsonrpc":"2.0","id":1,"result":"0x1"}`, 200)
+	f.Add("evm", `{"jsonrpc":"2.0","id":1,"result":{"number":"0x1","hash":"0x2","timestamp":"0x3"}}`, 200)
+	f.Add("evm", `{"jsonrpc":"2.0","id":1,"error":{"code":-32005,"message":"limit"}}`, 429)
+	f.Add("xrpl", strings.ReplaceAll(xrplAnswer, "TIME", at.Format("2006-Jan-02 15:04:05.000000 UTC")), 200)
+	f.Add("xrpl", `{"result":{"error":"slowDown","status":"error"}}`, 503)
+	f.Add("antelope", strings.ReplaceAll(antelopeAnswer, "TIME", at.Format("2006-01-02T15:04:05.000")), 200)
+	f.Add("antelope", `{"code":500,"error":{"code":1,"name":"x","what":"y","details":[{}]}}`, 500)
+	f.Fuzz(func(t *testing.T, kind, body string, status int) {
+		if kind != "evm" && kind != "xrpl" && kind != "antelope" || status < 200 || status > 599 {
+			return
+		}
+		s := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		})
+		r := once(t, probe.Check{Kind: kind, URL: s.URL, Chain: &probe.Chain{Group: "g"}})
+		if r.Reason == "own_fault" || r.Success != (r.Reason == "") || !utf8.ValidString(r.Message) {
+			t.Errorf("got %v %s/%s %q", r.Success, r.Stage, r.Reason, r.Message)
+		}
+	})
 }
