@@ -140,12 +140,12 @@ func (t *talk) done() {
 func (r *run) failSaying(f *failure, said []byte) {
 	r.fail(f, nil)
 	if len(said) > 0 && r.res.Reason != "own_fault" {
-		r.res.Reply = r.hidden.show(printable(said))
+		r.res.Reply = r.hidden.show(legible(said))
 	}
 }
 
-// printable keeps a binary answer readable.
-func printable(b []byte) string {
+// legible keeps a binary answer readable.
+func legible(b []byte) string {
 	b = b[:min(len(b), 2*maxReply)]
 	if bytes.IndexByte(b, 0) < 0 {
 		return string(b)
