@@ -41,7 +41,7 @@ func TestDecidedNotificationSurvivesKill(t *testing.T) {
 	write("rules.yml", `groups: [{name: g, interval: 1s, rules: [{alert: ShopDown, expr: 'probe_success{check="shop"} == 0', for: 2s}]}]`)
 	write("prometheus.yml", "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\n")
 	write("alertmanager.yml", fmt.Sprintf("route: {receiver: r, group_wait: 1s, group_interval: 2s, repeat_interval: 4h}\nreceivers: [{name: r, webhook_configs: [{url: 'http://%s/hook'}]}]\n", hookAddr))
-	write("vedette.yml", fmt.Sprintf("prometheus: prometheus.yml\nalertmanager: alertmanager.yml\nchecks: [{name: shop, url: 'http://%s/', interval: 1s}]\n", tl.Addr()))
+	write("vedette.yml", fmt.Sprintf("prometheus: prometheus.yml\nalertmanager: alertmanager.yml\nchecks: [{name: shop, url: 'http://%s/', interval: 1s, alert: {severity: none}}]\n", tl.Addr()))
 
 	prog := build(t, dir)
 	v := launch(t, prog, dir)
