@@ -205,7 +205,7 @@ browser:
 		for _, s := range probe.Samples(c, r) {
 			series[s.Name] = true
 		}
-		for _, name := range []string{"probe_success", "probe_step_duration_seconds", "probe_browser_lcp_seconds", "probe_browser_requests", "probe_phase_duration_seconds"} {
+		for _, name := range []string{"probe_success", "probe_step_duration_seconds", "probe_browser_ttfb_seconds", "probe_browser_requests", "probe_phase_duration_seconds"} {
 			if !series[name] {
 				t.Errorf("got no series %s", name)
 			}

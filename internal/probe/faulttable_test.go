@@ -217,6 +217,8 @@ func faultRows(t *testing.T) []faultRow {
 	resolver := serveDNS(t, map[string][]string{"up.shop.test.": {"127.0.0.1"}})
 	closed, hanging, backlog := closedPort(t), serveTCP(t, hang), full(t)
 	resetting := serveTCP(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)); reset(c) })
+	// Later than the client's connect: a reset within it is one of connecting.
+	lateReset := serveTCP(t, func(c net.Conn) { time.Sleep(50 * time.Millisecond); reset(c) })
 	const short = 400 * time.Millisecond
 	big := strings.Repeat("x", 5000)
 	var rows []faultRow
@@ -391,7 +393,7 @@ func faultRows(t *testing.T) []faultRow {
 	plain("smtp", "refused", probe.Check{URL: "smtp://" + closed}, "connect", "refused")
 	plain("smtp", "connect hangs", probe.Check{URL: "smtp://" + backlog, Timeout: short}, "connect", "connect_timeout")
 	plain("smtp", "no greeting", probe.Check{URL: "smtp://" + hanging, Timeout: short}, "processing", "no_response")
-	plain("smtp", "reset", probe.Check{URL: "smtp://" + serveTCP(t, reset)}, "processing", "reset")
+	plain("smtp", "reset", probe.Check{URL: "smtp://" + lateReset}, "processing", "reset")
 	plain("smtp", "turned away", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("554 no service", "", nil))}, "status", "status")
 	plain("smtp", "no SMTP", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("SSH-2.0-x", "", nil))}, "processing", "bad_reply")
 	plain("smtp", "STARTTLS not offered", probe.Check{URL: "smtp://" + serveTCP(t, smtpd("220 mail", "SIZE 100", nil)), SMTP: up}, "tls", "tls_error")
@@ -402,7 +404,7 @@ func faultRows(t *testing.T) []faultRow {
 	plain("ssh", "refused", probe.Check{URL: "ssh://" + closed}, "connect", "refused")
 	plain("ssh", "connect hangs", probe.Check{URL: "ssh://" + backlog, Timeout: short}, "connect", "connect_timeout")
 	plain("ssh", "no banner", probe.Check{URL: "ssh://" + hanging, Timeout: short}, "processing", "no_response")
-	plain("ssh", "reset", probe.Check{URL: "ssh://" + serveTCP(t, reset)}, "processing", "reset")
+	plain("ssh", "reset", probe.Check{URL: "ssh://" + lateReset}, "processing", "reset")
 	plain("ssh", "no SSH", probe.Check{URL: "ssh://" + serveTCP(t, func(c net.Conn) { fmt.Fprint(c, strings.Repeat("hello\r\n", 60)); hang(c) })}, "processing", "bad_reply")
 	plain("ssh", "banner differs", probe.Check{URL: "ssh://" + sshd, SSH: &probe.SSH{Banner: "OpenSSH_10"}}, "body", "body")
 	plain("ssh", "another host key", probe.Check{URL: "ssh://" + sshd, SSH: &probe.SSH{HostKey: "SHA256:other"}}, "assertion", "host_key")
