@@ -22,6 +22,7 @@ type note struct {
 	Status  string      `json:"status"` // firing, resolved, or another word of the form
 	Alerts  []noteAlert `json:"alerts"`
 	Summary string      `json:"summary"`
+	Text    string      `json:"text,omitempty"` // the whole message, where it is one text
 	// DedupKey is the form's own key of the incident: PagerDuty's dedup_key,
 	// Opsgenie's alias, Alertmanager's group key. It stays the same over the
 	// life of the incident, unlike an idempotency key.
@@ -125,7 +126,8 @@ func noteOfText(text string) note {
 		}
 	}
 	if n.Summary == "" {
-		n.Summary, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
+		n.Text = strings.TrimSpace(text)
+		n.Summary, _, _ = strings.Cut(n.Text, "\n")
 	}
 	return n
 }

@@ -184,16 +184,17 @@ func (v *verdicts) placeProblems(base string, now time.Time) (out []record.Alert
 	return out
 }
 
-// explained lists what hangs on a check that is down, at any depth.
+// explained lists what hangs on a check that is down, at any depth: also what has
+// not failed three times yet.
 func (v *verdicts) explained(st *standing) (out []string) {
 	seen := map[string]bool{}
 	var visit func(st *standing)
 	visit = func(st *standing) {
 		for _, id := range st.children {
-			if c := v.checks[id]; !seen[id] && c.verdict.State == record.StateUnreachable {
+			if !seen[id] {
 				seen[id] = true
 				out = append(out, id)
-				visit(c)
+				visit(v.checks[id])
 			}
 		}
 	}
