@@ -127,7 +127,11 @@ func (c *Check) setKind() error {
 func (c *Check) validateKind() error {
 	for _, name := range Kinds() {
 		if k := kinds()[name]; k.section != nil && k.section(c) && !sharesSection(name, c.Kind) {
-			return fmt.Errorf("%s: this section is for checks of the kind %s; this one is of the kind %s", sectionKey(name), name, c.Kind)
+			whose := name
+			if sectionKey(name) == "chain" {
+				whose = "evm, xrpl or antelope, which kind: names"
+			}
+			return fmt.Errorf("%s: this section is for checks of the kind %s; this one is of the kind %s", sectionKey(name), whose, c.Kind)
 		}
 	}
 	if v := kinds()[c.Kind].validate; v != nil {
