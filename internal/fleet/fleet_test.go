@@ -349,3 +349,41 @@ func TestLocationValidate(t *testing.T) {
 	f(Location{Name: "eu", TokenSHA256: "xyz"}, "token_sha256: want 64")
 	f(Location{Name: "eu", TokenFile: "/no/such/file"}, "token_file: want a readable")
 }
+
+// A report that lay in a dead link for half a minute says nothing of the clock.
+func TestHeldBackReport(t *testing.T) {
+	h := newHome(t, Location{Name: "eu", Token: token})
+	report := func(sent time.Time, seq uint64, start time.Time) {
+		t.Helper()
+		rep := report{Spool: strings.Repeat("ab", 16), SentAt: sent, Results: []Delivery{{Seq: seq, Result: record.CheckResult{Check: "shop", Start: start, Message: fmt.Sprint(seq)}}}}
+		b, err := json.Marshal(rep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequest("POST", h.srv.URL+ResultsPath+"?location=eu", strings.NewReader(string(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+	}
+	now := time.Now()
+	report(now, 1, now.Add(-time.Second))
+	report(now.Add(-33*time.Second), 2, now.Add(-34*time.Second))
+	if got, want := fmt.Sprint(h.got()), "[eu 1 eu 2 late]"; got != want {
+		t.Errorf("accepted %s, want %s", got, want)
+	}
+	if d := now.Sub(h.accepted[1].Start); d < 33*time.Second || d > 36*time.Second {
+		t.Errorf("the run of 34 s ago is said to be of %s ago", d)
+	}
+	if s := h.Locations()[0].SkewSeconds; s > 2 {
+		t.Errorf("the clock is said to be %v s behind", s)
+	}
+}

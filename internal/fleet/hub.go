@@ -149,6 +149,9 @@ type place struct {
 	spooled int
 	dropped int64
 	skew    time.Duration
+	// offsets are of the newest reports, arrival less SentAt: the difference of
+	// the clocks and the way. The way only adds, so the smallest is nearest.
+	offsets []time.Duration
 	address string
 	checks  int
 	link    *link
@@ -409,7 +412,7 @@ func (h *Hub) sendChecks(p *place, loc Location, say func(order) error) error {
 
 const (
 	maxReport = 64 << 20 // bytes of a report, unpacked
-	// lateAfter is how old a result may be when it is sent and still vote.
+	// lateAfter is how old a result may be when it comes and still vote.
 	lateAfter = 20 * time.Second
 	// minSkew is the difference of clocks that is not corrected.
 	minSkew = 2 * time.Second
@@ -440,8 +443,8 @@ func (h *Hub) Results(w http.ResponseWriter, r *http.Request) error {
 	if !sha256Form.MatchString(rep.Spool+rep.Spool) || rep.SentAt.IsZero() {
 		return record.Errorf(record.Invalid, "the report has no spool or no time")
 	}
-	skew := time.Since(rep.SentAt)
 	h.mu.Lock()
+	skew := p.offset(time.Since(rep.SentAt))
 	p.version, p.spooled, p.dropped, p.skew = shorten(rep.Version), max(rep.Waiting, 0), rep.Dropped, skew
 	h.mu.Unlock()
 	ack, err := h.accept(r.Context(), p, rep, skew)
@@ -451,6 +454,17 @@ func (h *Hub) Results(w http.ResponseWriter, r *http.Request) error {
 	h.heard(p)
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(receipt{Ack: ack, Now: time.Now()})
+}
+
+// offset takes in the offset of one report and returns how far the place's
+// clock is behind. A report that a dead link held back for a minute is not
+// taken for a clock that is a minute behind.
+func (p *place) offset(of time.Duration) time.Duration {
+	if len(p.offsets) == 8 {
+		p.offsets = p.offsets[1:]
+	}
+	p.offsets = append(p.offsets, of)
+	return slices.Min(p.offsets)
 }
 
 func shorten(s string) string { return s[:min(len(s), 100)] }
@@ -477,10 +491,10 @@ func (h *Hub) accept(ctx context.Context, p *place, rep report, skew time.Durati
 		// Whatever it says, it is a result of this place.
 		res.Location, res.Screenshot = p.Name, d.Screenshot
 		res.HasScreenshot = len(d.Screenshot) > 0
-		res.Late = rep.SentAt.Sub(res.Start.Add(res.Duration)) > lateAfter
 		if skew > minSkew || skew < -minSkew {
 			res.Start = res.Start.Add(skew.Round(time.Second))
 		}
+		res.Late = time.Since(res.Start.Add(res.Duration)) > lateAfter
 		if d.Call != "" {
 			answers[d.Call] = res
 		}
