@@ -62,6 +62,7 @@ type tenant struct {
 	book     *book
 	writer   *ingest.Writer
 	counts   *ingest.Counts
+	sink     *ingest.Sink
 	cfg      atomic.Pointer[pconfig.Config]
 
 	cancel  context.CancelFunc
@@ -133,6 +134,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	t.remote = remote.NewStorage(t.log.With("station", "remote"), reg, t.store.StartTime, t.store.Dir(), flushRemote, readyScraper{t.scraper}, false)
 	t.storage = storage.NewFanout(t.log, t.store, t.remote)
 	t.store.SetWriteNotified(t.remote)
+	t.sink = ingest.NewSink(t.storage, ingest.SinkConfig{IsLimit: metric.IsLimit}, t.counts)
 
 	t.notifier, err = notify.Open(notify.Options{
 		DB: t.db, Registerer: reg, Log: t.log.With("station", "notify"), ExternalURL: env.url,
@@ -190,10 +192,8 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	})
 	t.view = &web.Tenant{
 		Name: name, Prometheus: promAPI,
-		Federate: query.Federate(t.store, t.engines.Parser, t.engines.Config.Lookback, func() pconfig.Config { return *t.cfg.Load() }, t.log),
-		RemoteWrite: ingest.RemoteWrite(t.storage, ingest.RemoteWriteConfig{
-			MaxConcurrent: plan.conf.Limits.MaxConcurrentWrites, IsLimit: metric.IsLimit,
-		}, t.counts, t.log.With("station", "ingest")),
+		Federate:     query.Federate(t.store, t.engines.Parser, t.engines.Config.Lookback, func() pconfig.Config { return *t.cfg.Load() }, t.log),
+		RemoteWrite:  ingest.RemoteWrite(t.sink, plan.conf.Limits.MaxConcurrentWrites, t.log.With("station", "ingest")),
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
