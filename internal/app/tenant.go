@@ -193,7 +193,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	t.view = &web.Tenant{
 		Name: name, Prometheus: promAPI,
 		Federate:     query.Federate(t.store, t.engines.Parser, t.engines.Config.Lookback, func() pconfig.Config { return *t.cfg.Load() }, t.log),
-		RemoteWrite:  ingest.RemoteWrite(t.sink, plan.conf.Limits.MaxConcurrentWrites, t.log.With("station", "ingest")),
+		RemoteWrite:  ingest.RemoteWrite(t.sink, ingest.RemoteWriteConfig{MaxConcurrent: plan.conf.Limits.MaxConcurrentWrites}, t.log.With("station", "ingest")),
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,

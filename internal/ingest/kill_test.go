@@ -63,7 +63,7 @@ func serveUntilKilled(dir string) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/write", ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(reg)), 0, log))
+	mux.Handle("/write", ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(reg)), ingest.RemoteWriteConfig{}, log))
 	mux.HandleFunc("/dump", func(w http.ResponseWriter, r *http.Request) {
 		mint, _ := strconv.ParseInt(r.FormValue("mint"), 10, 64)
 		b := bufio.NewWriterSize(w, 1<<16)

@@ -2,17 +2,21 @@ package ingest
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
-	"github.com/gogo/protobuf/proto"
-	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
+	"github.com/VictoriaMetrics/easyproto"
+	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/prometheus/model/exemplar"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
@@ -21,18 +25,29 @@ import (
 // DefaultConcurrentWrites is how many requests are written at once.
 const DefaultConcurrentWrites = 32
 
+// DefaultMaxBytes is how large a request may be once it is decompressed.
+const DefaultMaxBytes = 64 << 20
+
+// RemoteWriteConfig bounds remote write. Zero means the default.
+type RemoteWriteConfig struct {
+	// MaxConcurrent is how many requests are worked on at once; default 32. More
+	// wait a second and are then told 503 with Retry-After.
+	MaxConcurrent int
+	// MaxBytes is how large a request may be decompressed; default 64 MiB.
+	MaxBytes int64
+}
+
 // RemoteWrite takes Prometheus remote write 1.0 and 2.0 (specifications of the
 // same names). Valid samples are stored even when others of the request are
 // refused; the answer is then 400 with the reasons, and for 2.0 the
-// X-Prometheus-Remote-Write-*-Written headers tell what was stored. At most
-// maxConcurrent requests are worked on at once (0 for the default); more wait a
-// second and are then told 503 with Retry-After. A fault of
+// X-Prometheus-Remote-Write-*-Written headers tell what was stored. A fault of
 // ours stores nothing of the request and answers 5xx, so that a retry is safe.
-func RemoteWrite(sink *Sink, maxConcurrent int, log *slog.Logger) http.Handler {
-	rw := &remoteWrite{sink: sink, counts: sink.counts, log: log}
-	h := remoteapi.NewWriteHandler(rw, remoteapi.MessageTypes{remoteapi.WriteV1MessageType, remoteapi.WriteV2MessageType},
-		remoteapi.WithWriteHandlerLogger(log))
-	return postOnly(throttle(h, cmp.Or(maxConcurrent, DefaultConcurrentWrites), sink.counts))
+//
+// The request is walked where it lies, without a structure of its own: most of
+// what remote write costs elsewhere is making and collecting those.
+func RemoteWrite(sink *Sink, cfg RemoteWriteConfig, log *slog.Logger) http.Handler {
+	rw := &remoteWrite{sink: sink, maxBytes: cmp.Or(cfg.MaxBytes, DefaultMaxBytes), log: log}
+	return postOnly(Throttle(rw, cmp.Or(cfg.MaxConcurrent, DefaultConcurrentWrites), sink.counts))
 }
 
 func postOnly(next http.Handler) http.Handler {
@@ -46,249 +61,502 @@ func postOnly(next http.Handler) http.Handler {
 	})
 }
 
-// throttle lets n requests in at once; the others wait for a second.
-func throttle(next http.Handler, n int, counts *Counts) http.Handler {
+// Throttle lets n requests in at once; the others wait for a second and are then
+// told 503 with Retry-After.
+func Throttle(next http.Handler, n int, counts *Counts) http.Handler {
 	slots := make(chan struct{}, n)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t := time.NewTimer(time.Second)
-		defer t.Stop()
 		select {
 		case slots <- struct{}{}:
-			defer func() { <-slots }()
-			next.ServeHTTP(w, r)
-		case <-r.Context().Done():
-			// Nobody may be there to read it; an empty answer would be a 200.
-			http.Error(w, "the request ended before its turn", http.StatusServiceUnavailable)
-		case <-t.C:
-			counts.throttle()
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, fmt.Sprintf("%d requests are being written already; retry, or raise limits.max_concurrent_writes", n), http.StatusServiceUnavailable)
+		default:
+			t := time.NewTimer(time.Second)
+			defer t.Stop()
+			select {
+			case slots <- struct{}{}:
+			case <-r.Context().Done():
+				// Nobody may be there to read it; an empty answer would be a 200.
+				http.Error(w, "the request ended before its turn", http.StatusServiceUnavailable)
+				return
+			case <-t.C:
+				counts.throttle()
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, fmt.Sprintf("%d requests are being written already; retry, or raise limits.max_concurrent_writes", n), http.StatusServiceUnavailable)
+				return
+			}
 		}
+		defer func() { <-slots }()
+		next.ServeHTTP(w, r)
 	})
 }
 
 type remoteWrite struct {
-	sink   *Sink
-	counts *Counts
-	log    *slog.Logger
+	sink     *Sink
+	maxBytes int64
+	log      *slog.Logger
 }
 
-// incoming is one series of a request in either version of the protocol.
-type incoming struct {
-	labels      labels.Labels
-	points      []point
-	exemplars   []exemplar.Exemplar
-	decodeErr   error // labels or metadata that do not decode
-	exemplarErr error // exemplars that do not decode; the samples may be good
-	emptyIsBad  bool  // 2.0 refuses a series without samples
-}
+// buffers are what a request is read into and decompressed to.
+type buffers struct{ raw, plain []byte }
 
-type point struct {
-	t  int64
-	v  float64
-	h  *histogram.Histogram
-	fh *histogram.FloatHistogram
-}
+var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
 
-// Store implements the storage behind remoteapi.NewWriteHandler.
-func (rw *remoteWrite) Store(r *http.Request, msg remoteapi.WriteMessageType) (*remoteapi.WriteResponse, error) {
-	resp := remoteapi.NewWriteResponse()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		resp.SetStatusCode(http.StatusBadRequest)
-		return resp, fmt.Errorf("read the request's body: %w", err)
+// keptBuffer bounds what the pool holds on to.
+const keptBuffer = 4 << 20
+
+func (b *buffers) free() {
+	if cap(b.raw)+cap(b.plain) <= keptBuffer {
+		bufferPool.Put(b)
 	}
-	var in []incoming
-	name := "remote_write_v1"
-	if msg == remoteapi.WriteV1MessageType {
-		in, err = decodeV1(body)
-	} else {
-		name = "remote_write_v2"
-		in, err = decodeV2(body)
+}
+
+func (rw *remoteWrite) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v2, err := writeVersion(r.Header.Get("Content-Type"))
+	if enc := r.Header.Get("Content-Encoding"); err == nil && enc != "" && enc != "snappy" {
+		err = fmt.Errorf("the encoding %q is not taken; remote write is sent with snappy", enc)
 	}
 	if err != nil {
-		rw.counts.Add(name, 0, map[string]int{"undecodable": 1})
-		resp.SetStatusCode(http.StatusBadRequest)
-		return resp, fmt.Errorf("decode %s: %w", msg, err)
-	}
-	b := rw.sink.Batch(name)
-	defer b.Free()
-	for i := range in {
-		in[i].to(b)
-	}
-	out, err := b.Commit(r.Context())
-	if err != nil {
-		resp.SetStatusCode(http.StatusInternalServerError)
-		return resp, err
-	}
-	resp.Add(remoteapi.WriteResponseStats{Samples: out.Samples, Histograms: out.Histograms, Exemplars: out.Exemplars})
-	if out.RefusedN == 0 {
-		return resp, nil
-	}
-	rw.log.Debug("remote write refused samples", "protocol", name, "refused", out.RefusedN, "stored", out.Stored(), "first", out.Refused[0].Err)
-	resp.SetStatusCode(http.StatusBadRequest)
-	return resp, &out
-}
-
-// to hands a series to a batch.
-func (s *incoming) to(b *Batch) {
-	if s.decodeErr != nil {
-		for range max(len(s.points), 1) {
-			b.Refuse(0, "invalid_labels", s.decodeErr)
-		}
+		http.Error(w, err.Error(), http.StatusUnsupportedMediaType)
 		return
 	}
-	b.BeginBare()
-	s.labels.Range(func(l labels.Label) { b.Label(l.Name, l.Value) })
-	if len(s.points) == 0 {
-		if err := b.Check(); err != nil {
-			b.Refuse(0, "invalid_labels", err)
-		} else if s.emptyIsBad {
-			b.Refuse(0, "invalid_labels", fmt.Errorf("series %s has neither samples nor histograms", s.labels))
-		}
+	name := "remote_write_v1"
+	if v2 {
+		name = "remote_write_v2"
 	}
-	for i := range s.points {
-		p := &s.points[i]
-		if p.h != nil || p.fh != nil {
-			b.Histogram(0, p.t, p.h, p.fh)
-		} else {
-			b.Point(0, p.t, p.v)
-		}
+	bufs := bufferPool.Get().(*buffers)
+	defer bufs.free()
+	b := rw.sink.Batch(name)
+	defer b.Free()
+	out, err := rw.store(r, b, bufs, v2)
+	if v2 {
+		h := w.Header()
+		h.Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(out.Samples))
+		h.Set("X-Prometheus-Remote-Write-Histograms-Written", strconv.Itoa(out.Histograms))
+		h.Set("X-Prometheus-Remote-Write-Exemplars-Written", strconv.Itoa(out.Exemplars))
 	}
-	if s.exemplarErr != nil {
-		b.Refuse(0, "invalid_exemplar", s.exemplarErr)
-	}
-	for _, e := range s.exemplars {
-		b.Exemplar(e)
+	var tooLarge *http.MaxBytesError
+	var bad *badRequest
+	switch {
+	case errors.As(err, &tooLarge) || errors.As(err, &bad) && bad.code == http.StatusRequestEntityTooLarge:
+		rw.sink.counts.Add(name, 0, map[string]int{"too_large": 1})
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+	case errors.As(err, &bad):
+		rw.sink.counts.Add(name, 0, map[string]int{"undecodable": 1})
+		http.Error(w, err.Error(), bad.code)
+	case err != nil:
+		rw.log.Error("a remote write request was not stored", "err", err)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	case out.RefusedN > 0:
+		rw.log.Debug("remote write refused samples", "protocol", name, "refused", out.RefusedN, "stored", out.Stored(), "first", out.Refused[0].Err)
+		http.Error(w, out.Error(), http.StatusBadRequest)
+	default:
+		w.WriteHeader(http.StatusNoContent)
 	}
 }
 
-// The labels of one series, and of all series of a request, may take this many
-// bytes. A request of 2.0 names a label by a number, so that a small one could
-// ask for any amount of memory; and the engine panics on a label of 16 MiB.
+// badRequest is a request that cannot be read.
+type badRequest struct {
+	code int
+	err  error
+}
+
+func (b *badRequest) Error() string { return b.err.Error() }
+
+func (rw *remoteWrite) store(r *http.Request, b *Batch, bufs *buffers, v2 bool) (Outcome, error) {
+	var err error
+	if bufs.raw, err = readAll(bufs.raw[:0], r.Body, r.ContentLength); err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return Outcome{}, err
+		}
+		return Outcome{}, &badRequest{http.StatusBadRequest, fmt.Errorf("read the request's body: %w", err)}
+	}
+	n, err := snappy.DecodedLen(bufs.raw)
+	switch {
+	case err != nil:
+		return Outcome{}, &badRequest{http.StatusBadRequest, fmt.Errorf("the body is not snappy: %w", err)}
+	case int64(n) > rw.maxBytes:
+		return Outcome{}, &badRequest{http.StatusRequestEntityTooLarge, fmt.Errorf("the request takes %d bytes decompressed, over the limit of %d; send smaller ones", n, rw.maxBytes)}
+	}
+	if bufs.plain, err = snappy.Decode(bufs.plain[:cap(bufs.plain)], bufs.raw); err != nil {
+		return Outcome{}, &badRequest{http.StatusBadRequest, fmt.Errorf("the body is not snappy: %w", err)}
+	}
+	if v2 {
+		err = walkV2(b, bufs.plain)
+	} else {
+		err = walkV1(b, bufs.plain)
+	}
+	if err != nil {
+		return Outcome{}, &badRequest{http.StatusBadRequest, fmt.Errorf("decode the request: %w", err)}
+	}
+	return b.Commit(r.Context())
+}
+
+// readAll reads to the end into buf, which may be too small.
+func readAll(buf []byte, r io.Reader, length int64) ([]byte, error) {
+	if length > 0 && length < keptBuffer && int64(cap(buf)) <= length {
+		buf = make([]byte, 0, length+1) // one more, or the end is seen by growing
+	}
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err == io.EOF {
+			return buf, nil
+		}
+		if err != nil {
+			return buf, err
+		}
+	}
+}
+
+// writeVersion tells from the content type which message is in the body.
+func writeVersion(contentType string) (v2 bool, err error) {
+	media, params, _ := strings.Cut(contentType, ";")
+	if media = strings.TrimSpace(media); media != "" && media != "application/x-protobuf" {
+		return false, fmt.Errorf("the content type %q is not taken; want application/x-protobuf", contentType)
+	}
+	for p := range strings.SplitSeq(params, ";") {
+		k, v, ok := strings.Cut(strings.TrimSpace(p), "=")
+		switch {
+		case k == "":
+		case !ok:
+			return false, fmt.Errorf("the content type %q has the parameter %q without a value", contentType, p)
+		case k == "proto" && v == "io.prometheus.write.v2.Request":
+			return true, nil
+		case k == "proto" && v != "prometheus.WriteRequest":
+			return false, fmt.Errorf("the message %q is not taken; want prometheus.WriteRequest or io.prometheus.write.v2.Request", v)
+		}
+	}
+	return false, nil
+}
+
+var errWire = errors.New("a field has not the type that the protocol gives it")
+
+// Fields of prometheus.WriteRequest and io.prometheus.write.v2.Request.
 const (
-	maxSeriesLabelBytes  = 1 << 20
-	maxRequestLabelBytes = 128 << 20
+	v1Series = 1
+
+	v1SeriesLabels     = 1
+	v1SeriesSamples    = 2
+	v1SeriesExemplars  = 3
+	v1SeriesHistograms = 4
+
+	v2Symbols = 4
+	v2Series  = 5
+
+	v2SeriesLabels     = 1
+	v2SeriesSamples    = 2
+	v2SeriesHistograms = 3
+	v2SeriesExemplars  = 4
+	v2SeriesMetadata   = 5
 )
 
-// labelBudget is what is left of a request's label bytes.
-type labelBudget int
-
-func (b *labelBudget) take(n int) error {
-	if n > maxSeriesLabelBytes {
-		return fmt.Errorf("its labels take %d bytes; at most %d are taken", n, maxSeriesLabelBytes)
-	}
-	if *b -= labelBudget(n); *b < 0 {
-		return fmt.Errorf("the labels of this request take more than %d bytes; send fewer series at once", maxRequestLabelBytes)
+// walkV1 hands the samples of a prometheus.WriteRequest to b.
+func walkV1(b *Batch, body []byte) (err error) {
+	var fc easyproto.FieldContext
+	for n := 0; len(body) > 0; {
+		if body, err = fc.NextField(body); err != nil {
+			return err
+		}
+		if fc.FieldNum != v1Series {
+			continue
+		}
+		ts, ok := fc.MessageData()
+		if !ok {
+			return errWire
+		}
+		if err := seriesV1(b, ts); err != nil {
+			return fmt.Errorf("series %d: %w", n, err)
+		}
+		n++
 	}
 	return nil
 }
 
-func (b *labelBudget) takeLabels(ls []prompb.Label) error {
-	n := 0
-	for _, l := range ls {
-		n += len(l.Name) + len(l.Value)
-	}
-	return b.take(n)
-}
-
-func (b *labelBudget) takeRefs(refs []uint32, symbols []string) error {
-	n := 0
-	for _, r := range refs {
-		if int64(r) < int64(len(symbols)) { // else ToLabels says so
-			n += len(symbols[r])
+// seriesV1 reads the labels first, wherever they stand.
+func seriesV1(b *Batch, ts []byte) (err error) {
+	b.BeginBare()
+	var fc easyproto.FieldContext
+	rest, samples := ts, 0
+	for src, others := ts, false; len(src) > 0; {
+		before := src
+		if src, err = fc.NextField(src); err != nil {
+			return err
 		}
-	}
-	return b.take(n)
-}
-
-func decodeV1(body []byte) ([]incoming, error) {
-	var req prompb.WriteRequest
-	if err := proto.Unmarshal(body, &req); err != nil {
-		return nil, err
-	}
-	b, budget := labels.NewScratchBuilder(16), labelBudget(maxRequestLabelBytes)
-	out := make([]incoming, len(req.Timeseries))
-	for i, ts := range req.Timeseries {
-		in := &out[i]
-		in.points = make([]point, 0, len(ts.Samples)+len(ts.Histograms))
-		for _, s := range ts.Samples {
-			in.points = append(in.points, point{t: s.Timestamp, v: s.Value})
-		}
-		for _, h := range ts.Histograms {
-			p := point{t: h.Timestamp}
-			if h.IsFloatHistogram() {
-				p.fh = h.ToFloatHistogram()
-			} else {
-				p.h = h.ToIntHistogram()
+		if fc.FieldNum != v1SeriesLabels {
+			if !others {
+				rest, others = before, true
 			}
-			in.points = append(in.points, p)
-		}
-		if err := budget.takeLabels(ts.Labels); err != nil {
-			in.decodeErr = fmt.Errorf("series %d: %w", i, err)
+			if fc.FieldNum == v1SeriesSamples || fc.FieldNum == v1SeriesHistograms {
+				samples++
+			}
 			continue
 		}
-		in.labels = ts.ToLabels(&b, nil)
-		for _, e := range ts.Exemplars {
-			if err := budget.takeLabels(e.Labels); err != nil {
-				in.exemplarErr = fmt.Errorf("exemplar of series %s: %w", in.labels, err)
-				break
-			}
-			in.exemplars = append(in.exemplars, e.ToExemplar(&b, nil))
+		l, ok := fc.MessageData()
+		if !ok {
+			return errWire
 		}
-	}
-	return out, nil
-}
-
-func decodeV2(body []byte) ([]incoming, error) {
-	var req writev2.Request
-	if err := proto.Unmarshal(body, &req); err != nil {
-		return nil, err
-	}
-	if len(req.Symbols) > 0 && req.Symbols[0] != "" {
-		return nil, errors.New("the first symbol must be the empty string")
-	}
-	b, budget := labels.NewScratchBuilder(16), labelBudget(maxRequestLabelBytes)
-	out := make([]incoming, len(req.Timeseries))
-	for i, ts := range req.Timeseries {
-		in := &out[i]
-		in.emptyIsBad = true
-		in.points = make([]point, 0, len(ts.Samples)+len(ts.Histograms))
-		for _, s := range ts.Samples {
-			in.points = append(in.points, point{t: s.Timestamp, v: s.Value})
-		}
-		for _, h := range ts.Histograms {
-			p := point{t: h.Timestamp}
-			if h.IsFloatHistogram() {
-				p.fh = h.ToFloatHistogram()
-			} else {
-				p.h = h.ToIntHistogram()
-			}
-			in.points = append(in.points, p)
-		}
-		err := budget.takeRefs(ts.LabelsRefs, req.Symbols)
-		if err == nil {
-			in.labels, err = ts.ToLabels(&b, req.Symbols)
-		}
+		name, value, err := labelV1(l)
 		if err != nil {
-			in.decodeErr = fmt.Errorf("labels of series %d: %w", i, err)
-			continue
+			return err
 		}
-		if _, err = ts.ToMetadata(req.Symbols); err != nil {
-			in.decodeErr = fmt.Errorf("metadata of series %s: %w", in.labels, err)
-			continue
-		}
-		for _, e := range ts.Exemplars {
-			var ex exemplar.Exemplar
-			if err = budget.takeRefs(e.LabelsRefs, req.Symbols); err == nil {
-				ex, err = e.ToExemplar(&b, req.Symbols)
-			}
-			if err != nil {
-				in.exemplarErr = fmt.Errorf("exemplar of series %s: %w", in.labels, err)
-				break
-			}
-			in.exemplars = append(in.exemplars, ex)
+		b.Label(name, value)
+	}
+	if samples == 0 {
+		if err := b.Check(); err != nil {
+			b.Refuse(0, "invalid_labels", err)
 		}
 	}
-	return out, nil
+	for src := rest; len(src) > 0; {
+		if src, err = fc.NextField(src); err != nil {
+			return err
+		}
+		if fc.FieldNum < v1SeriesSamples || fc.FieldNum > v1SeriesHistograms {
+			continue
+		}
+		msg, ok := fc.MessageData()
+		if !ok {
+			return errWire
+		}
+		switch fc.FieldNum {
+		case v1SeriesSamples:
+			t, v, err := sampleOf(msg)
+			if err != nil {
+				return err
+			}
+			b.Point(0, t, v)
+		case v1SeriesHistograms:
+			var h prompb.Histogram
+			if err := h.Unmarshal(msg); err != nil {
+				return err
+			}
+			if h.IsFloatHistogram() {
+				b.Histogram(0, h.Timestamp, nil, h.ToFloatHistogram())
+			} else {
+				b.Histogram(0, h.Timestamp, h.ToIntHistogram(), nil)
+			}
+		case v1SeriesExemplars:
+			var e prompb.Exemplar
+			if err := e.Unmarshal(msg); err != nil {
+				return err
+			}
+			lb := labels.NewScratchBuilder(len(e.Labels))
+			for _, l := range e.Labels {
+				lb.Add(l.Name, l.Value)
+			}
+			lb.Sort()
+			b.Exemplar(exemplar.Exemplar{Labels: lb.Labels(), Value: e.Value, Ts: e.Timestamp, HasTs: true})
+		}
+	}
+	return nil
+}
+
+// labelV1 reads a label: field 1 is its name, 2 its value.
+func labelV1(src []byte) (name, value string, err error) {
+	var fc easyproto.FieldContext
+	for len(src) > 0 {
+		if src, err = fc.NextField(src); err != nil {
+			return "", "", err
+		}
+		ok := true
+		switch fc.FieldNum {
+		case 1:
+			name, ok = fc.String()
+		case 2:
+			value, ok = fc.String()
+		}
+		if !ok {
+			return "", "", errWire
+		}
+	}
+	return name, value, nil
+}
+
+// sampleOf reads a sample of either version: field 1 is its value, 2 its time.
+func sampleOf(src []byte) (t int64, v float64, err error) {
+	if len(src) > 10 && src[0] == 1<<3|1 && src[9] == 2<<3 {
+		if u, n := binary.Uvarint(src[10:]); n == len(src)-10 {
+			return int64(u), math.Float64frombits(binary.LittleEndian.Uint64(src[1:])), nil
+		}
+	}
+	var fc easyproto.FieldContext
+	for len(src) > 0 {
+		if src, err = fc.NextField(src); err != nil {
+			return 0, 0, err
+		}
+		ok := true
+		switch fc.FieldNum {
+		case 1:
+			v, ok = fc.Double()
+		case 2:
+			t, ok = fc.Int64()
+		}
+		if !ok {
+			return 0, 0, errWire
+		}
+	}
+	return t, v, nil
+}
+
+// walkV2 hands the samples of an io.prometheus.write.v2.Request to b.
+func walkV2(b *Batch, body []byte) (err error) {
+	var fc easyproto.FieldContext
+	d := decoderV2{b: b}
+	var all [][]byte
+	for src := body; len(src) > 0; {
+		if src, err = fc.NextField(src); err != nil {
+			return err
+		}
+		switch fc.FieldNum {
+		case v2Symbols:
+			s, ok := fc.String()
+			if !ok {
+				return errWire
+			}
+			d.symbols = append(d.symbols, s)
+		case v2Series:
+			ts, ok := fc.MessageData()
+			if !ok {
+				return errWire
+			}
+			all = append(all, ts) // symbols may come after the series
+		}
+	}
+	if len(d.symbols) > 0 && d.symbols[0] != "" {
+		return errors.New("the first symbol must be the empty string")
+	}
+	for i, ts := range all {
+		if err := d.series(i, ts); err != nil {
+			return fmt.Errorf("series %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+type decoderV2 struct {
+	b       *Batch
+	symbols []string
+	refs    []uint32
+}
+
+func (d *decoderV2) series(n int, ts []byte) (err error) {
+	var fc easyproto.FieldContext
+	rest, samples := ts, 0
+	d.refs = d.refs[:0]
+	var bad error
+	for src, others := ts, false; len(src) > 0; {
+		before := src
+		if src, err = fc.NextField(src); err != nil {
+			return err
+		}
+		if !others && fc.FieldNum != v2SeriesLabels {
+			rest, others = before, true
+		}
+		ok := true
+		switch fc.FieldNum {
+		case v2SeriesLabels:
+			d.refs, ok = fc.UnpackUint32s(d.refs)
+		case v2SeriesSamples, v2SeriesHistograms:
+			samples++
+		case v2SeriesMetadata:
+			var msg []byte
+			if msg, ok = fc.MessageData(); ok {
+				var m writev2.Metadata
+				if err := m.Unmarshal(msg); err != nil {
+					return err
+				}
+				if max(int(m.HelpRef), int(m.UnitRef)) >= max(len(d.symbols), 1) {
+					bad = fmt.Errorf("metadata of series %d names a symbol outside of symbols", n)
+				}
+			}
+		}
+		if !ok {
+			return errWire
+		}
+	}
+	d.b.BeginBare()
+	if err := d.pairs(d.refs, d.b.Label); err != nil {
+		bad = fmt.Errorf("labels of series %d: %w", n, err)
+	}
+	if bad != nil {
+		for range max(samples, 1) {
+			d.b.Refuse(0, "invalid_labels", bad)
+		}
+		return nil
+	}
+	if samples == 0 {
+		err := d.b.Check()
+		if err == nil {
+			err = fmt.Errorf("series %d has neither samples nor histograms", n)
+		}
+		d.b.Refuse(0, "invalid_labels", err)
+	}
+	badExemplar := false
+	for src := rest; len(src) > 0; {
+		if src, err = fc.NextField(src); err != nil {
+			return err
+		}
+		if fc.FieldNum < v2SeriesSamples || fc.FieldNum > v2SeriesExemplars {
+			continue
+		}
+		msg, ok := fc.MessageData()
+		if !ok {
+			return errWire
+		}
+		switch fc.FieldNum {
+		case v2SeriesSamples:
+			t, v, err := sampleOf(msg)
+			if err != nil {
+				return err
+			}
+			d.b.Point(0, t, v)
+		case v2SeriesHistograms:
+			var h writev2.Histogram
+			if err := h.Unmarshal(msg); err != nil {
+				return err
+			}
+			if h.IsFloatHistogram() {
+				d.b.Histogram(0, h.Timestamp, nil, h.ToFloatHistogram())
+			} else {
+				d.b.Histogram(0, h.Timestamp, h.ToIntHistogram(), nil)
+			}
+		case v2SeriesExemplars:
+			var e writev2.Exemplar
+			if err := e.Unmarshal(msg); err != nil {
+				return err
+			}
+			lb := labels.NewScratchBuilder(len(e.LabelsRefs) / 2)
+			if err := d.pairs(e.LabelsRefs, lb.Add); err != nil {
+				if !badExemplar {
+					d.b.Refuse(0, "invalid_exemplar", fmt.Errorf("exemplar of series %d: %w", n, err))
+				}
+				badExemplar = true
+				continue
+			}
+			lb.Sort()
+			d.b.Exemplar(exemplar.Exemplar{Labels: lb.Labels(), Value: e.Value, Ts: e.Timestamp, HasTs: true})
+		}
+	}
+	return nil
+}
+
+// pairs hands the names and values that refs stand for to add.
+func (d *decoderV2) pairs(refs []uint32, add func(name, value string)) error {
+	if len(refs)%2 != 0 {
+		return fmt.Errorf("%d references; names and values come in pairs", len(refs))
+	}
+	total := 0
+	for i := 0; i < len(refs); i += 2 {
+		if n := uint32(len(d.symbols)); refs[i] >= n || refs[i+1] >= n {
+			return fmt.Errorf("the references %d and %d are outside of symbols (size %d)", refs[i], refs[i+1], n)
+		}
+		name, value := d.symbols[refs[i]], d.symbols[refs[i+1]]
+		if total += len(name) + len(value); total > maxSeriesLabelBytes {
+			return fmt.Errorf("its labels take more than %d bytes", maxSeriesLabelBytes)
+		}
+		add(name, value)
+	}
+	return nil
 }

@@ -27,7 +27,7 @@ const fuzzBase = 1_750_000_000_000
 // its inputs. Its blocks are long, so that it does not compact.
 func fuzzDoor(f *testing.F) (http.Handler, *metric.Store) {
 	s := openStore(f, f.TempDir(), metric.Config{BlockDuration: 20 * 365 * 24 * time.Hour, OutOfOrder: 10 * 365 * 24 * time.Hour, Limits: metric.Limits{MaxSeries: 5000}})
-	return ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry())), 0, quietLog()), s
+	return ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry())), ingest.RemoteWriteConfig{}, quietLog()), s
 }
 
 func fuzzPost(t *testing.T, h http.Handler, contentType string, msg []byte) {

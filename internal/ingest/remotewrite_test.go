@@ -41,7 +41,7 @@ type door struct {
 func newDoor(t *testing.T, v2 bool, cfg metric.Config) *door {
 	t.Helper()
 	d := &door{t: t, store: openStore(t, t.TempDir(), cfg), counts: ingest.NewCounts(prometheus.NewRegistry()), v2: v2}
-	d.h = ingest.RemoteWrite(ingest.NewSink(d.store, ingest.SinkConfig{IsLimit: metric.IsLimit}, d.counts), 0, quietLog())
+	d.h = ingest.RemoteWrite(ingest.NewSink(d.store, ingest.SinkConfig{IsLimit: metric.IsLimit}, d.counts), ingest.RemoteWriteConfig{}, quietLog())
 	return d
 }
 
@@ -435,7 +435,7 @@ func TestRemoteWriteFault(t *testing.T) {
 	both(t, func(t *testing.T, d *door) {
 		now := time.Now().UnixMilli()
 		f := &faulty{Appendable: d.store, appendErr: errors.New("the disk is gone")}
-		d.h = ingest.RemoteWrite(ingest.NewSink(f, ingest.SinkConfig{}, d.counts), 0, quietLog())
+		d.h = ingest.RemoteWrite(ingest.NewSink(f, ingest.SinkConfig{}, d.counts), ingest.RemoteWriteConfig{}, quietLog())
 		req := []tsSeries{series("good", at(now, 1), at(now+1, 1)), series("bad", at(now, 1))}
 		d.want(d.send(req...), 500, 0, 0, 0, "the disk is gone")
 		d.stored(now)
@@ -466,7 +466,7 @@ func TestRemoteWriteThrottle(t *testing.T) {
 	body := pack(t, bodyV2([]tsSeries{series("a", at(time.Now().UnixMilli(), 1))}))
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{d.store, make(chan struct{}), make(chan struct{})}
-		d.h = ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{MaxFuture: 100 * 365 * 24 * time.Hour}, d.counts), 1, quietLog())
+		d.h = ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{MaxFuture: 100 * 365 * 24 * time.Hour}, d.counts), ingest.RemoteWriteConfig{MaxConcurrent: 1}, quietLog())
 		first := make(chan *httptest.ResponseRecorder)
 		go func() { first <- d.raw(typeV2, "snappy", body) }()
 		<-s.in

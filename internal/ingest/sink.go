@@ -57,6 +57,7 @@ type sinkShard struct {
 // sinkSeries is a series under one of the names that senders have for it.
 type sinkSeries struct {
 	key    string // as sent; see Batch.key
+	hash   uint64 // of key
 	next   *sinkSeries
 	labels labels.Labels
 	// same is the series under its sorted name, which is itself for most senders:
@@ -98,6 +99,8 @@ type Batch struct {
 	now      time.Time
 
 	key      []byte // of the series begun: names and values with their lengths, as labels.Labels has them
+	tooBig   int    // bytes of its labels, when they are over the limit
+	budget   int    // bytes of labels that new series may still take
 	cur      int32  // its index in series; or one of the two below
 	curErr   error
 	curCause string
@@ -105,6 +108,7 @@ type Batch struct {
 	series    []*sinkSeries
 	last      []int64 // the newest time of each series
 	index     map[*sinkSeries]int32
+	fresh     map[string]*sinkSeries // by key: those that only this batch knows
 	points    []sinkPoint
 	hists     []sinkHistogram
 	exemplars []sinkExemplar
@@ -181,10 +185,11 @@ const keptRefusals = 10
 func (s *Sink) Batch(protocol string) *Batch {
 	b, _ := s.batches.Get().(*Batch)
 	if b == nil {
-		b = &Batch{s: s, index: map[*sinkSeries]int32{}, builder: labels.NewScratchBuilder(16)}
+		b = &Batch{s: s, index: map[*sinkSeries]int32{}, fresh: map[string]*sinkSeries{}, builder: labels.NewScratchBuilder(16)}
 	}
 	b.now = time.Now()
 	b.protocol, b.epoch, b.cur = protocol, uint32(b.now.Sub(s.started)/sinkEpoch), notLooked
+	b.budget = maxRequestLabelBytes
 	return b
 }
 
@@ -195,6 +200,7 @@ func (b *Batch) Free() {
 		return // one giant request must not be remembered for ever
 	}
 	clear(b.index)
+	clear(b.fresh)
 	clear(b.series)
 	clear(b.hists)
 	clear(b.exemplars)
@@ -211,12 +217,17 @@ func (b *Batch) Begin(name string) {
 
 // BeginBare begins a series whose metric name comes as the label __name__.
 func (b *Batch) BeginBare() {
-	b.key, b.cur = b.key[:0], notLooked
+	b.key, b.tooBig, b.cur = b.key[:0], 0, notLooked
 }
 
 // Label adds a label to the series begun. Labels may come in any order; one
 // without a value is no label.
 func (b *Batch) Label(name, value string) {
+	if n := len(b.key) + len(name) + len(value); n > maxSeriesLabelBytes || b.tooBig > 0 {
+		b.tooBig = max(b.tooBig, len(b.key)) + len(name) + len(value)
+		b.cur = notLooked
+		return
+	}
 	b.key = appendSized(appendSized(b.key, name), value)
 	b.cur = notLooked
 }
@@ -227,14 +238,18 @@ func appendSized(dst []byte, s string) []byte {
 	if n := len(s); n < 255 {
 		dst = append(dst, byte(n))
 	} else {
-		n = min(n, maxSized) // cut; resolve refuses it
-		s = s[:n]
 		dst = append(dst, 255, byte(n), byte(n>>8), byte(n>>16))
 	}
 	return append(dst, s...)
 }
 
-const maxSized = 1<<24 - 1
+// The labels of one series, and those of all new series of a request, may take
+// this many bytes: a request of remote write 2.0 names a label by a number, so
+// that a small one could ask for any amount of memory.
+const (
+	maxSeriesLabelBytes  = 1 << 20
+	maxRequestLabelBytes = 128 << 20
+)
 
 // eachSized calls f with each pair of a key.
 func eachSized(key []byte, f func(name, value string)) {
@@ -360,27 +375,47 @@ func (b *Batch) resolve() {
 }
 
 func (s *Sink) series(b *Batch) (*sinkSeries, string, error) {
-	hash := xxhash.Sum64(b.key)
-	sh := &s.shards[hash%sinkShards]
-	sh.mu.RLock()
-	for e := sh.m[hash]; e != nil; e = e.next {
-		if e.key == string(b.key) {
-			sh.mu.RUnlock()
-			return e, "", nil
-		}
+	if b.tooBig > 0 {
+		return nil, "invalid_labels", fmt.Errorf("a series has labels of %d bytes; at most %d are taken", b.tooBig, maxSeriesLabelBytes)
 	}
-	sh.mu.RUnlock()
+	hash := xxhash.Sum64(b.key)
+	if e := s.known(hash, b.key); e != nil {
+		return e, "", nil
+	}
+	if e := b.fresh[string(b.key)]; e != nil {
+		return e, "", nil
+	}
 	ls, cause, err := b.labels()
 	if err != nil {
 		return nil, cause, err
 	}
 	sorted := ls.Bytes(nil)
-	if string(sorted) == string(b.key) {
-		return s.keep(hash, shareBytes(ls, sorted), ls, nil, b.epoch), "", nil
+	name := shareBytes(ls, sorted)
+	if name == string(b.key) {
+		return b.keep(name, hash, ls, nil), "", nil
 	}
 	// Another order, or empty labels: the name as the store has it is the series.
-	first := s.keep(xxhash.Sum64(sorted), shareBytes(ls, sorted), ls, nil, b.epoch)
-	return s.keep(hash, string(b.key), first.labels, first, b.epoch), "", nil
+	sortedHash := xxhash.Sum64(sorted)
+	first := s.known(sortedHash, sorted)
+	if first == nil {
+		first = b.fresh[name]
+	}
+	if first == nil {
+		first = b.keep(name, sortedHash, ls, nil)
+	}
+	return b.keep(string(b.key), hash, first.labels, first), "", nil
+}
+
+func (s *Sink) known(hash uint64, key []byte) *sinkSeries {
+	sh := &s.shards[hash%sinkShards]
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	for e := sh.m[hash]; e != nil; e = e.next {
+		if e.key == string(key) {
+			return e
+		}
+	}
+	return nil
 }
 
 // shareBytes returns the bytes of ls as a string without a copy where labels are
@@ -392,26 +427,33 @@ func shareBytes(ls labels.Labels, copied []byte) string {
 	return string(copied)
 }
 
-// keep remembers a series, unless another was faster.
-func (s *Sink) keep(hash uint64, key string, ls labels.Labels, same *sinkSeries, epoch uint32) *sinkSeries {
-	sh := &s.shards[hash%sinkShards]
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	for e := sh.m[hash]; e != nil; e = e.next {
-		if e.key == key {
-			return e
-		}
-	}
-	if len(sh.m) >= max(s.cfg.CacheSeries/sinkShards, 1) {
-		sh.forget(epoch, s.cfg.CacheSeries/sinkShards)
-	}
-	e := &sinkSeries{key: key, labels: ls, same: same, next: sh.m[hash]}
+// keep remembers a series for this batch; remember does for all, once the store
+// has it.
+func (b *Batch) keep(key string, hash uint64, ls labels.Labels, same *sinkSeries) *sinkSeries {
+	e := &sinkSeries{key: key, hash: hash, labels: ls, same: same}
 	if same == nil {
 		e.same = e
 	}
-	e.epoch.Store(epoch)
-	sh.m[hash] = e
+	b.fresh[key] = e
 	return e
+}
+
+// remember keeps a series for all batches, unless another was faster.
+func (s *Sink) remember(e *sinkSeries, epoch uint32) {
+	sh := &s.shards[e.hash%sinkShards]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for o := sh.m[e.hash]; o != nil; o = o.next {
+		if o.key == e.key {
+			return
+		}
+	}
+	if room := max(s.cfg.CacheSeries/sinkShards, 1); len(sh.m) >= room {
+		sh.forget(epoch, room)
+	}
+	e.epoch.Store(epoch)
+	e.next = sh.m[e.hash]
+	sh.m[e.hash] = e
 }
 
 // forget drops the series that were not written in this epoch and the one
@@ -430,8 +472,7 @@ func (sh *sinkShard) forget(epoch uint32, room int) {
 // labels builds and checks the labels of the series begun.
 func (b *Batch) labels() (labels.Labels, string, error) {
 	b.builder.Reset()
-	name, n := "", 0
-	tooLong := false
+	name := ""
 	eachSized(b.key, func(k, v string) {
 		if v == "" {
 			return // as the store will
@@ -439,12 +480,10 @@ func (b *Batch) labels() (labels.Labels, string, error) {
 		if k == labels.MetricName {
 			name = v
 		}
-		n += len(k) + len(v)
-		tooLong = tooLong || len(k) == maxSized || len(v) == maxSized
 		b.builder.Add(k, v)
 	})
-	if n > maxSeriesLabelBytes || tooLong {
-		return labels.EmptyLabels(), "invalid_labels", fmt.Errorf("its labels take %d bytes; at most %d are taken", n, maxSeriesLabelBytes)
+	if b.budget -= len(b.key); b.budget < 0 {
+		return labels.EmptyLabels(), "invalid_labels", fmt.Errorf("the labels of this request's new series take more than %d bytes; send fewer series at once", maxRequestLabelBytes)
 	}
 	b.builder.Sort()
 	ls := b.builder.Labels()
@@ -550,6 +589,11 @@ func (b *Batch) commit(ctx context.Context) (err error) {
 	}
 	if err := app.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
+	}
+	for _, e := range b.fresh {
+		if e.same.ref.Load() != 0 {
+			b.s.remember(e, b.epoch)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,5 @@
+//go:build tools
+
+package vmpeer
+
+import _ "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics"
