@@ -74,11 +74,7 @@ func (g *generator) write(ctx context.Context, s *server, start time.Time, from,
 			part := g.series[lo:min(lo+batch, len(g.series))]
 			for i := range part {
 				k := lo + i
-				v := g.rate[k] * float64(step*30)
-				if g.rate[k] == 0 {
-					v = 100 + 50*g.phase[k] + float64((step*7919+k*31)%97)
-				}
-				part[i].Samples[0] = prompb.Sample{Timestamp: t, Value: float64(int64(v))}
+				part[i].Samples[0] = prompb.Sample{Timestamp: t, Value: g.value(k, step)}
 			}
 			req := prompb.WriteRequest{Timeseries: part}
 			b, err := req.Marshal()
@@ -96,4 +92,16 @@ func (g *generator) write(ctx context.Context, s *server, start time.Time, from,
 	}
 	u.cpu, u.wall = s.cpu()-cpu, time.Since(wall).Seconds()
 	return u, nil
+}
+
+// value is of a series at a step, a whole number. Counters grow by half to one
+// and a half of their rate, as real ones do: even steps would compress to nothing.
+func (g *generator) value(k, step int) float64 {
+	if g.rate[k] == 0 {
+		return float64(int64(100 + 50*g.phase[k] + float64((step*7919+k*31)%97)))
+	}
+	x := uint64(k)<<32 | uint64(step)
+	x = (x ^ x>>31) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return float64(int64(g.rate[k] * 30 * (float64(step) + 0.5*float64(x>>11)/(1<<53))))
 }

@@ -4,7 +4,7 @@
 // little; wall time is shown and not to be relied on. Everything is on loopback
 // and ends by itself.
 //
-//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [ingest queries rules fault probes]
+//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [engines ingest queries rules fault probes]
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 
 type options struct {
 	vedette, prometheus, blackbox, alertmanager string
+	victoriametrics                             string
 	probes, cloudprober                         string
 	series, hours, faults, rounds               int
 	dir                                         string
@@ -29,6 +30,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.vedette, "vedette", "bin/vedette", "the program")
 	flag.StringVar(&o.prometheus, "prometheus", "e2e/peer/bin/prometheus", "its peer")
+	flag.StringVar(&o.victoriametrics, "victoriametrics", "e2e/vmpeer/bin/victoria-metrics", "its other peer; empty: left out")
 	flag.StringVar(&o.blackbox, "blackbox", "prometheus-blackbox-exporter", "for the fault race")
 	flag.StringVar(&o.alertmanager, "alertmanager", "prometheus-alertmanager", "for the fault race")
 	flag.StringVar(&o.probes, "probes", "bin/probe.test", "the test program of internal/probe")
@@ -50,7 +52,7 @@ func main() {
 
 func run(ctx context.Context, o options, parts []string) error {
 	if len(parts) == 0 {
-		parts = []string{"ingest", "queries", "rules"}
+		parts = []string{"engines", "ingest", "queries", "rules"}
 	}
 	var err error
 	if o.dir, err = os.MkdirTemp("", "vedette-bench-*"); err != nil {
@@ -58,6 +60,11 @@ func run(ctx context.Context, o options, parts []string) error {
 	}
 	defer os.RemoveAll(o.dir)
 	fmt.Printf("%s/%s, %d cores, %s, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), time.Now().UTC().Format(time.DateOnly))
+	if slices.Contains(parts, "engines") {
+		if err := engines(ctx, o); err != nil {
+			return err
+		}
+	}
 	if slices.Contains(parts, "ingest") || slices.Contains(parts, "queries") || slices.Contains(parts, "rules") {
 		if err := peers(ctx, o, parts); err != nil {
 			return err

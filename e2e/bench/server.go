@@ -81,6 +81,15 @@ func startPrometheus(ctx context.Context, o options, conf string) (*server, erro
 	return s, err
 }
 
+func startVictoriaMetrics(ctx context.Context, o options) (*server, error) {
+	addr, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, o, "victoriametrics", "http://"+addr, o.victoriametrics, "-httpListenAddr="+addr,
+		"-storageDataPath="+filepath.Join(o.dir, "victoriametrics"), "-retentionPeriod=1y", "-loggerLevel=WARN", "-search.latencyOffset=0s")
+}
+
 func start(ctx context.Context, o options, name, url, prog string, args ...string) (*server, error) {
 	log, err := os.Create(filepath.Join(o.dir, name+".log"))
 	if err != nil {
@@ -98,7 +107,11 @@ func start(ctx context.Context, o options, name, url, prog string, args ...strin
 // settle waits until the server answers.
 func (s *server) settle(ctx context.Context) error {
 	for range 300 {
-		resp, err := http.Get(s.url + "/-/ready")
+		ready := "/-/ready"
+		if s.name == "victoriametrics" {
+			ready = "/health"
+		}
+		resp, err := http.Get(s.url + ready)
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {

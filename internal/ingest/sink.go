@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type sinkShard struct {
 // sinkSeries is a series under one of the names that senders have for it.
 type sinkSeries struct {
 	key    string // as sent; see Batch.key
+	raw    bool   // key is of a protocol's own form; see Batch.beginRaw
 	hash   uint64 // of key
 	next   *sinkSeries
 	labels labels.Labels
@@ -66,6 +68,9 @@ type sinkSeries struct {
 	// ref is a hint for the store: a stale one costs a look-up.
 	ref   atomic.Uint64
 	epoch atomic.Uint32
+	// succ came after this one when it was last written. Senders keep their order,
+	// so that the next series is mostly found by one comparison.
+	succ atomic.Pointer[sinkSeries]
 }
 
 // NewSink makes a Sink to app.
@@ -98,16 +103,18 @@ type Batch struct {
 	epoch    uint32
 	now      time.Time
 
-	key      []byte // of the series begun: names and values with their lengths, as labels.Labels has them
-	tooBig   int    // bytes of its labels, when they are over the limit
-	budget   int    // bytes of labels that new series may still take
-	cur      int32  // its index in series; or one of the two below
+	prev     *sinkSeries // the series resolved last
+	rawKey   []byte      // what the series begun is to be known by, too
+	key      []byte      // of the series begun: names and values with their lengths, as labels.Labels has them
+	tooBig   int         // bytes of its labels, when they are over the limit
+	budget   int         // bytes of labels that new series may still take
+	cur      int32       // its index in series; or one of the two below
 	curErr   error
 	curCause string
 
 	series    []*sinkSeries
 	last      []int64 // the newest time of each series
-	index     map[*sinkSeries]int32
+	index     seriesIndex
 	fresh     map[string]*sinkSeries // by key: those that only this batch knows
 	points    []sinkPoint
 	hists     []sinkHistogram
@@ -185,7 +192,7 @@ const keptRefusals = 10
 func (s *Sink) Batch(protocol string) *Batch {
 	b, _ := s.batches.Get().(*Batch)
 	if b == nil {
-		b = &Batch{s: s, index: map[*sinkSeries]int32{}, fresh: map[string]*sinkSeries{}, builder: labels.NewScratchBuilder(16)}
+		b = &Batch{s: s, fresh: map[string]*sinkSeries{}, builder: labels.NewScratchBuilder(16)}
 	}
 	b.now = time.Now()
 	b.protocol, b.epoch, b.cur = protocol, uint32(b.now.Sub(s.started)/sinkEpoch), notLooked
@@ -196,16 +203,16 @@ func (s *Sink) Batch(protocol string) *Batch {
 // Free gives the batch's memory back; it must not be used any more.
 func (b *Batch) Free() {
 	const keep = 1 << 20
-	if cap(b.points) > keep || len(b.index) > keep {
+	if cap(b.points) > keep || cap(b.series) > keep {
 		return // one giant request must not be remembered for ever
 	}
-	clear(b.index)
+	b.index.reset()
 	clear(b.fresh)
 	clear(b.series)
 	clear(b.hists)
 	clear(b.exemplars)
 	b.series, b.last, b.points, b.hists, b.exemplars = b.series[:0], b.last[:0], b.points[:0], b.hists[:0], b.exemplars[:0]
-	b.key, b.disorder, b.curErr, b.out = b.key[:0], false, nil, Outcome{}
+	b.key, b.rawKey, b.prev, b.disorder, b.curErr, b.out = b.key[:0], nil, nil, false, nil, Outcome{}
 	b.s.batches.Put(b)
 }
 
@@ -217,8 +224,41 @@ func (b *Batch) Begin(name string) {
 
 // BeginBare begins a series whose metric name comes as the label __name__.
 func (b *Batch) BeginBare() {
-	b.key, b.tooBig, b.cur = b.key[:0], 0, notLooked
+	b.key, b.rawKey, b.tooBig, b.cur = b.key[:0], nil, 0, notLooked
 }
+
+// beginRaw begins the series that was written before under these bytes of a
+// protocol, and reports whether there is one. If not, the caller says what the
+// labels are, with BeginBare and Label, and then knownAs.
+func (b *Batch) beginRaw(raw []byte) bool {
+	hash := xxhash.Sum64(raw)
+	if e := b.s.known(hash, raw, true); e != nil {
+		b.use(e)
+		return true
+	}
+	if e := b.fresh[string(raw)]; e != nil && e.raw {
+		b.use(e)
+		return true
+	}
+	return false
+}
+
+// expected returns the series that came next the last time, if src begins with
+// its bytes. The caller hands it to use.
+func (b *Batch) expected(src []byte) *sinkSeries {
+	if b.prev == nil {
+		return nil
+	}
+	e := b.prev.succ.Load()
+	if e == nil || !e.raw || len(src) < len(e.key) || string(src[:len(e.key)]) != e.key {
+		return nil
+	}
+	return e
+}
+
+// knownAs gives the series begun a further name, the bytes of a protocol, by
+// which beginRaw finds it.
+func (b *Batch) knownAs(raw []byte) { b.rawKey = raw }
 
 // Label adds a label to the series begun. Labels may come in any order; one
 // without a value is no label.
@@ -356,20 +396,39 @@ func (o *Outcome) keep(r Refusal) {
 
 // resolve finds or makes the series begun.
 func (b *Batch) resolve() {
-	s, cause, err := b.s.series(b)
+	if b.prev != nil && b.tooBig == 0 && b.rawKey == nil {
+		if e := b.prev.succ.Load(); e != nil && !e.raw && e.key == string(b.key) {
+			b.use(e)
+			return
+		}
+	}
+	e, cause, err := b.s.series(b)
 	if err != nil {
 		b.cur, b.curCause, b.curErr = refused, cause, err
 		return
 	}
-	if s.epoch.Load() != b.epoch {
-		s.epoch.Store(b.epoch)
+	if b.rawKey != nil {
+		e = b.keep(string(b.rawKey), xxhash.Sum64(b.rawKey), true, e.labels, e.same)
 	}
-	at, ok := b.index[s.same]
-	if !ok {
-		at = int32(len(b.series))
-		b.index[s.same] = at
-		b.series = append(b.series, s.same)
-		b.last = append(b.last, -1<<63)
+	b.use(e)
+}
+
+// use makes e the series that samples are added to.
+func (b *Batch) use(e *sinkSeries) {
+	if e.epoch.Load() != b.epoch {
+		e.epoch.Store(b.epoch)
+	}
+	if e.same != e && e.same.epoch.Load() != b.epoch {
+		e.same.epoch.Store(b.epoch)
+	}
+	if b.prev != nil && b.prev.succ.Load() != e {
+		b.prev.succ.Store(e)
+	}
+	b.prev = e
+	at, isNew := b.index.of(e.same)
+	if isNew {
+		b.series = append(b.series, e.same)
+		b.last = append(b.last, math.MinInt64)
 	}
 	b.cur = at
 }
@@ -379,10 +438,10 @@ func (s *Sink) series(b *Batch) (*sinkSeries, string, error) {
 		return nil, "invalid_labels", fmt.Errorf("a series has labels of %d bytes; at most %d are taken", b.tooBig, maxSeriesLabelBytes)
 	}
 	hash := xxhash.Sum64(b.key)
-	if e := s.known(hash, b.key); e != nil {
+	if e := s.known(hash, b.key, false); e != nil {
 		return e, "", nil
 	}
-	if e := b.fresh[string(b.key)]; e != nil {
+	if e := b.fresh[string(b.key)]; e != nil && !e.raw {
 		return e, "", nil
 	}
 	ls, cause, err := b.labels()
@@ -392,26 +451,28 @@ func (s *Sink) series(b *Batch) (*sinkSeries, string, error) {
 	sorted := ls.Bytes(nil)
 	name := shareBytes(ls, sorted)
 	if name == string(b.key) {
-		return b.keep(name, hash, ls, nil), "", nil
+		return b.keep(name, hash, false, ls, nil), "", nil
 	}
 	// Another order, or empty labels: the name as the store has it is the series.
 	sortedHash := xxhash.Sum64(sorted)
-	first := s.known(sortedHash, sorted)
+	first := s.known(sortedHash, sorted, false)
 	if first == nil {
-		first = b.fresh[name]
+		if e := b.fresh[name]; e != nil && !e.raw {
+			first = e
+		}
 	}
 	if first == nil {
-		first = b.keep(name, sortedHash, ls, nil)
+		first = b.keep(name, sortedHash, false, ls, nil)
 	}
-	return b.keep(string(b.key), hash, first.labels, first), "", nil
+	return b.keep(string(b.key), hash, false, first.labels, first), "", nil
 }
 
-func (s *Sink) known(hash uint64, key []byte) *sinkSeries {
+func (s *Sink) known(hash uint64, key []byte, raw bool) *sinkSeries {
 	sh := &s.shards[hash%sinkShards]
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	for e := sh.m[hash]; e != nil; e = e.next {
-		if e.key == string(key) {
+		if e.raw == raw && e.key == string(key) {
 			return e
 		}
 	}
@@ -429,8 +490,8 @@ func shareBytes(ls labels.Labels, copied []byte) string {
 
 // keep remembers a series for this batch; remember does for all, once the store
 // has it.
-func (b *Batch) keep(key string, hash uint64, ls labels.Labels, same *sinkSeries) *sinkSeries {
-	e := &sinkSeries{key: key, hash: hash, labels: ls, same: same}
+func (b *Batch) keep(key string, hash uint64, raw bool, ls labels.Labels, same *sinkSeries) *sinkSeries {
+	e := &sinkSeries{key: key, hash: hash, raw: raw, labels: ls, same: same}
 	if same == nil {
 		e.same = e
 	}
@@ -444,7 +505,7 @@ func (s *Sink) remember(e *sinkSeries, epoch uint32) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for o := sh.m[e.hash]; o != nil; o = o.next {
-		if o.key == e.key {
+		if o.raw == e.raw && o.key == e.key {
 			return
 		}
 	}
@@ -461,6 +522,7 @@ func (s *Sink) remember(e *sinkSeries, epoch uint32) {
 func (sh *sinkShard) forget(epoch uint32, room int) {
 	for h, e := range sh.m {
 		if e.epoch.Load()+1 < epoch {
+			e.succ.Store(nil)
 			delete(sh.m, h)
 		}
 	}
@@ -619,6 +681,61 @@ func (b *Batch) same(p, q *sinkPoint) bool {
 		return x.fh.Equals(y.fh)
 	}
 	return false
+}
+
+// seriesIndex numbers the series of a batch. It is a hash table on pointers with
+// a generation, so that a reset costs nothing.
+type seriesIndex struct {
+	slots []indexSlot // a power of two
+	n     int32
+	gen   uint32
+}
+
+type indexSlot struct {
+	s   *sinkSeries
+	at  int32
+	gen uint32
+}
+
+func (x *seriesIndex) reset() {
+	x.n = 0
+	x.gen++
+	if x.gen == 0 || len(x.slots) > 1<<20 {
+		x.slots, x.gen = nil, 0
+	}
+}
+
+// of returns the number of s, and whether it is new.
+func (x *seriesIndex) of(s *sinkSeries) (at int32, isNew bool) {
+	if int(x.n)*2 >= len(x.slots) {
+		old := x.slots
+		x.slots = make([]indexSlot, max(1024, 2*len(old)))
+		for _, o := range old {
+			if o.s != nil && o.gen == x.gen {
+				*x.slot(o.s) = o
+			}
+		}
+	}
+	p := x.slot(s)
+	if p.s == s && p.gen == x.gen {
+		return p.at, false
+	}
+	*p = indexSlot{s, x.n, x.gen}
+	x.n++
+	return p.at, true
+}
+
+// slot is where s stands, or is to stand.
+func (x *seriesIndex) slot(s *sinkSeries) *indexSlot {
+	mask := uint64(len(x.slots) - 1)
+	i := s.hash & mask
+	for {
+		p := &x.slots[i]
+		if p.s == nil || p.gen != x.gen || p.s == s {
+			return p
+		}
+		i = (i + 1) & mask
+	}
 }
 
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano) }

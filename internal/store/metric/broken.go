@@ -94,6 +94,18 @@ func (s *Store) commit(app interface {
 	return nil
 }
 
-func (a *appender) Commit() error { return a.s.commit(a.Appender) }
+func (a *appender) Commit() error {
+	a.s.took(a.taken)
+	return a.s.commit(a.Appender)
+}
 
-func (a *appenderV2) Commit() error { return a.s.commit(a.AppenderV2) }
+func (a *appenderV2) Commit() error {
+	a.s.took(a.taken)
+	return a.s.commit(a.AppenderV2)
+}
+
+// took counts what a transaction has handed to the engine.
+func (s *Store) took(n int) {
+	s.appended.Add(float64(n))
+	s.count.Add(int64(n))
+}

@@ -94,8 +94,6 @@ func (s *Store) check(ref storage.SeriesRef, ls labels.Labels, lookup storage.Ge
 			return s.refuse(LimitSeries, l.MaxSeries, fmt.Sprintf("new series %s", short(ls)))
 		}
 	}
-	s.appended.Inc()
-	s.count.Add(1)
 	return nil
 }
 
@@ -138,6 +136,7 @@ type appender struct {
 	storage.Appender
 	s     *Store
 	known storage.GetRef
+	taken int // samples that passed the limits
 }
 
 func (a *appender) GetRef(ls labels.Labels, hash uint64) (storage.SeriesRef, labels.Labels) {
@@ -148,6 +147,7 @@ func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, t int64, v fl
 	if err := a.s.check(ref, ls, a.known); err != nil {
 		return 0, err
 	}
+	a.taken++
 	return a.Appender.Append(ref, ls, t, v)
 }
 
@@ -155,6 +155,7 @@ func (a *appender) AppendHistogram(ref storage.SeriesRef, ls labels.Labels, t in
 	if err := a.s.check(ref, ls, a.known); err != nil {
 		return 0, err
 	}
+	a.taken++
 	return a.Appender.AppendHistogram(ref, ls, t, h, fh)
 }
 
@@ -162,6 +163,7 @@ type appenderV2 struct {
 	storage.AppenderV2
 	s     *Store
 	known storage.GetRef
+	taken int // samples that passed the limits
 }
 
 func (a *appenderV2) GetRef(ls labels.Labels, hash uint64) (storage.SeriesRef, labels.Labels) {
@@ -172,5 +174,6 @@ func (a *appenderV2) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64
 	if err := a.s.check(ref, ls, a.known); err != nil {
 		return 0, err
 	}
+	a.taken++
 	return a.AppenderV2.Append(ref, ls, st, t, v, h, fh, o)
 }
