@@ -279,6 +279,11 @@ func (t *tenant) apply(plan *tenantPlan) error {
 	if err := t.remote.ApplyConfig(plan.prometheus); err != nil {
 		return fmt.Errorf("apply remote_write and remote_read: %w", err)
 	}
+	if len(plan.prometheus.RemoteReadConfigs) == 0 {
+		t.engines.Remember(t.store)
+	} else {
+		t.engines.Remember(nil) // nobody tells when samples elsewhere change
+	}
 	if err := t.notifier.Apply(plan.alertmanager); err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ type Config struct {
 	Timeout       time.Duration `yaml:"timeout"`        // default 2 min
 	MaxConcurrent int           `yaml:"max_concurrent"` // queries of users at once; default 20
 	Lookback      time.Duration `yaml:"lookback"`       // how old a sample may be to count as current; default 5 min
+	// MemoryBytes is how much the answers of range queries may take that are
+	// remembered for the next refresh; default 128 MiB, negative for none.
+	MemoryBytes int64 `yaml:"memory_bytes"`
 }
 
 func (c Config) withDefaults() Config {
@@ -35,6 +38,9 @@ func (c Config) withDefaults() Config {
 	if c.Lookback == 0 {
 		c.Lookback = 5 * time.Minute
 	}
+	if c.MemoryBytes == 0 {
+		c.MemoryBytes = 128 << 20
+	}
 	return c
 }
 
@@ -45,6 +51,7 @@ type Engines struct {
 	Config       Config
 	slots        *slots
 	counted      *counted
+	memory       *memory
 	close        []func() error
 }
 
@@ -68,9 +75,24 @@ func NewEngines(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Engine
 		})
 	}
 	users, own := mk("users", s), mk("rules", nil)
-	c := newCounted(users, reg)
-	return &Engines{Users: c, Rules: own, Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
+	m := newMemory(users, p, cfg.Lookback, cfg.MemoryBytes, reg)
+	c := newCounted(m, reg)
+	return &Engines{Users: c, memory: m, Rules: own, Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
 }
+
+// Remember has the answers of the users' range queries remembered, as long as h
+// tells that their samples have not changed. Every sample that a query may see
+// must be in h: with remote_read there is no such history, and nil ends it.
+func (e *Engines) Remember(h History) { e.memory.watch(h) }
+
+// Remembered is how many steps of range queries were answered from memory, and
+// how many were computed.
+func (e *Engines) Remembered() (known, computed int64) {
+	return e.memory.reused.Load(), e.memory.worked.Load()
+}
+
+// MemoryBytes is about what remembered answers take.
+func (e *Engines) MemoryBytes() int64 { return e.memory.size() }
 
 // Close ends both engines; running queries are cancelled.
 func (e *Engines) Close() {

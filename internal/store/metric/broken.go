@@ -95,12 +95,18 @@ func (s *Store) commit(app interface {
 }
 
 func (a *appender) Commit() error {
-	a.s.took(a.taken)
+	if a.n > 0 {
+		a.s.took(a.n)
+		defer a.s.changes.note(a.earliest)
+	}
 	return a.s.commit(a.Appender)
 }
 
 func (a *appenderV2) Commit() error {
-	a.s.took(a.taken)
+	if a.n > 0 {
+		a.s.took(a.n)
+		defer a.s.changes.note(a.earliest)
+	}
 	return a.s.commit(a.AppenderV2)
 }
 

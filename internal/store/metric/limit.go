@@ -136,7 +136,7 @@ type appender struct {
 	storage.Appender
 	s     *Store
 	known storage.GetRef
-	taken int // samples that passed the limits
+	taken
 }
 
 func (a *appender) GetRef(ls labels.Labels, hash uint64) (storage.SeriesRef, labels.Labels) {
@@ -147,7 +147,7 @@ func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, t int64, v fl
 	if err := a.s.check(ref, ls, a.known); err != nil {
 		return 0, err
 	}
-	a.taken++
+	a.took(t)
 	return a.Appender.Append(ref, ls, t, v)
 }
 
@@ -155,7 +155,7 @@ func (a *appender) AppendHistogram(ref storage.SeriesRef, ls labels.Labels, t in
 	if err := a.s.check(ref, ls, a.known); err != nil {
 		return 0, err
 	}
-	a.taken++
+	a.took(t)
 	return a.Appender.AppendHistogram(ref, ls, t, h, fh)
 }
 
@@ -163,7 +163,7 @@ type appenderV2 struct {
 	storage.AppenderV2
 	s     *Store
 	known storage.GetRef
-	taken int // samples that passed the limits
+	taken
 }
 
 func (a *appenderV2) GetRef(ls labels.Labels, hash uint64) (storage.SeriesRef, labels.Labels) {
@@ -174,6 +174,19 @@ func (a *appenderV2) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64
 	if err := a.s.check(ref, ls, a.known); err != nil {
 		return 0, err
 	}
-	a.taken++
+	a.took(t)
 	return a.AppenderV2.Append(ref, ls, st, t, v, h, fh, o)
+}
+
+// taken is what a transaction has handed to the engine.
+type taken struct {
+	n        int
+	earliest int64 // when n > 0
+}
+
+func (k *taken) took(t int64) {
+	if k.n == 0 || t < k.earliest {
+		k.earliest = t
+	}
+	k.n++
 }

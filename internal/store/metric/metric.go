@@ -73,6 +73,7 @@ type Store struct {
 	// appended counts samples that passed the limits, whoever sent them.
 	appended prometheus.Counter
 	count    atomic.Int64
+	changes  changes
 }
 
 // Open opens or creates the series in dir and replays the write-ahead log; a
@@ -182,11 +183,21 @@ func (s *Store) Close() error { return s.db.Close() }
 func (s *Store) Dir() string { return s.db.Dir() }
 
 // Querier reads samples between mint and maxt, Unix milliseconds, inclusive.
-func (s *Store) Querier(mint, maxt int64) (storage.Querier, error) { return s.db.Querier(mint, maxt) }
+func (s *Store) Querier(mint, maxt int64) (storage.Querier, error) {
+	q, err := s.db.Querier(mint, maxt)
+	if err != nil || !s.hasDeletions() {
+		return q, err
+	}
+	return untrimmed{q, mint, maxt}, nil
+}
 
 // ChunkQuerier reads compressed chunks; remote read uses it.
 func (s *Store) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) {
-	return s.db.ChunkQuerier(mint, maxt)
+	q, err := s.db.ChunkQuerier(mint, maxt)
+	if err != nil || !s.hasDeletions() {
+		return q, err
+	}
+	return untrimmedChunks{q, mint, maxt}, nil
 }
 
 // ExemplarQuerier reads exemplars.
@@ -203,6 +214,7 @@ func (s *Store) CleanTombstones() error { return s.db.CleanTombstones() }
 
 // Delete marks the matching samples between mint and maxt as deleted.
 func (s *Store) Delete(ctx context.Context, mint, maxt int64, ms ...*labels.Matcher) error {
+	defer s.changes.note(mint) // also of half a deletion
 	return s.db.Delete(ctx, mint, maxt, ms...)
 }
 
