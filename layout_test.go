@@ -18,12 +18,13 @@ const module = "github.com/vedette-sre/vedette/"
 // why.
 var mayImport = map[string][]string{
 	// instrument is for other people's programs: few imports, none of ours.
-	"instrument":      {},
-	"cmd/vedette":     {"internal/app"},
-	"e2e":             {}, // tests beside real peers
-	"e2e/bench":       {}, // drives whole processes from outside
-	"internal/record": {},
-	"internal/probe":  {"internal/record", "internal/probe/browser"},
+	"instrument":        {},
+	"instrument/health": {"instrument"},
+	"cmd/vedette":       {"internal/app"},
+	"e2e":               {}, // tests beside real peers
+	"e2e/bench":         {}, // drives whole processes from outside
+	"internal/record":   {},
+	"internal/probe":    {"internal/record", "internal/probe/browser"},
 	// browser hides a Chromium and its protocol.
 	"internal/probe/browser": {"internal/record"},
 	"internal/fleet":         {"internal/record"},
