@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	// instrument is for other people's programs: few imports, none of ours.
 	"instrument":        {},
 	"instrument/health": {"instrument"},
+	"instrument/export": {"instrument"},
 	"cmd/vedette":       {"internal/app"},
 	"e2e":               {}, // tests beside real peers
 	"e2e/bench":         {}, // drives whole processes from outside
