@@ -115,31 +115,24 @@ func (i *Influx) take(b *Batch, w *influxWork, body []byte, to influxTarget) {
 			return
 		}
 		src := body[at:]
-		if len(src) > i.cfg.MaxLine {
-			src = src[:i.cfg.MaxLine+1]
-		}
-		end, err := l.parse(src)
+		end, err := l.parse(src[:min(len(src), i.cfg.MaxLine+1)])
 		newlines := l.newlines
-		if err != nil {
+		reason := influxUndecodable
+		if long := end > i.cfg.MaxLine; long || err != nil {
 			end = badLineEnd(src)
 			newlines = bytes.Count(src[:end], []byte{'\n'})
-		}
-		if end > i.cfg.MaxLine {
-			b.Refuse(line, "line_too_long", fmt.Errorf("the line has more than %d bytes", i.cfg.MaxLine))
-			if n := bytes.IndexByte(body[at+end:], '\n'); n >= 0 {
-				end += n
-			} else {
-				end = len(body) - at
+			if long || end > i.cfg.MaxLine {
+				reason, err = influxTooLong, fmt.Errorf("the line has more than %d bytes", i.cfg.MaxLine)
 			}
-		} else if err == nil {
+		} else {
 			err = i.points(b, w, line, to)
 		}
-		switch {
-		case err == nil:
-		case len(b.out.Refused) < keptRefusals:
-			b.Refuse(line, influxUndecodable, &influxLineError{excerpt(src[:min(end, len(src))]), err})
-		default:
-			b.Refuse(line, influxUndecodable, err) // only counted
+		if err != nil {
+			// Only the first are told, so that only they need a text of their own.
+			if len(b.out.Refused) < keptRefusals {
+				err = &influxLineError{excerpt(src[:end]), err}
+			}
+			b.Refuse(line, reason, err)
 		}
 		at += end
 		line += newlines
@@ -202,21 +195,21 @@ func (w *influxWork) has(tag string) bool {
 	return false
 }
 
-// influxLineError is a line that does not parse, in the words of InfluxDB, which
-// some clients look for.
+// influxLineError is why a line does not parse.
 type influxLineError struct {
 	excerpt string
 	err     error
 }
 
-func (e *influxLineError) Error() string {
-	return fmt.Sprintf("unable to parse '%s': %s", e.excerpt, e.err)
-}
+func (e *influxLineError) Error() string { return fmt.Sprintf("%s: '%s'", e.err, e.excerpt) }
 
 func (e *influxLineError) Unwrap() error { return e.err }
 
-// influxUndecodable is the reason of a line that does not parse.
-const influxUndecodable = "undecodable"
+// Reasons of lines that do not parse.
+const (
+	influxUndecodable = "undecodable"
+	influxTooLong     = "line_too_long"
+)
 
 // excerpt is the beginning of a line, to be shown.
 func excerpt(line []byte) string {

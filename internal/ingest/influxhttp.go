@@ -100,15 +100,33 @@ func (i *Influx) answer(w http.ResponseWriter, r *http.Request, b *Batch, api *i
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		i.log.Debug("lines of the InfluxDB line protocol were refused", "refused", out.RefusedN, "stored", out.Stored(), "first", out.Refused[0].Err)
-		message := out.Error()
-		// Clients look for these words. The first ones mean that no line was right.
-		if out.Stored() > 0 || out.ByReason[influxUndecodable] < out.RefusedN {
+		message := influxRefusals(&out)
+		// Clients look for these words. Without them, no line was right.
+		if bad := out.ByReason[influxUndecodable] + out.ByReason[influxTooLong]; out.Stored() > 0 || bad < out.RefusedN {
 			message = fmt.Sprintf("partial write: %s dropped=%d", message, out.RefusedN)
-		} else if !strings.HasPrefix(message, "unable to parse") {
-			message = "unable to parse: " + message
 		}
 		api.refuse(w, http.StatusBadRequest, message)
 	}
+}
+
+// influxRefusals lists the first refusals. A line that does not parse is told in
+// the words of InfluxDB, which some clients look for.
+func influxRefusals(out *Outcome) string {
+	var s strings.Builder
+	for i, r := range out.Refused {
+		if i > 0 {
+			s.WriteByte('\n')
+		}
+		if bad, is := errors.AsType[*influxLineError](r.Err); is {
+			fmt.Fprintf(&s, "unable to parse '%s': line %d: %s", bad.excerpt, r.Line, bad.err)
+		} else {
+			fmt.Fprintf(&s, "line %d: %s", r.Line, r.Err)
+		}
+	}
+	if more := out.RefusedN - len(out.Refused); more > 0 {
+		fmt.Fprintf(&s, "\n... and %d more", more)
+	}
+	return s.String()
 }
 
 func (i *Influx) header(w http.ResponseWriter) {
@@ -137,14 +155,15 @@ func refuseInfluxV2(w http.ResponseWriter, code int, message string) {
 	answerJSON(w, code, map[string]string{"code": kind, "message": message})
 }
 
-// inHeader makes one line of a message.
+// inHeader is the beginning of a message in the letters that a header may have.
 func inHeader(message string) string {
+	const most = 512
 	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
+		if c < ' ' || c > '~' {
 			return ' '
 		}
 		return c
-	}, message)
+	}, message[:min(len(message), most)])
 }
 
 func answerJSON(w http.ResponseWriter, code int, v any) {

@@ -290,7 +290,7 @@ func influxNumber(src []byte, i int) (float64, int, error) {
 		if c := src[i] - '0'; c <= 9 {
 			digits++
 			n = n*10 + uint64(c)
-			if n != 0 {
+			if n != 0 || significant > 0 { // n may wrap to 0
 				significant++
 			}
 		} else if src[i] == '.' && point < 0 {
@@ -416,11 +416,12 @@ func influxTime(src []byte, i int) (int64, int, error) {
 
 // badLineEnd is where a line that does not parse ends, so that the next one can
 // be read: at the first newline that is not in a string. The text of a string
-// must not be taken for lines.
+// must not be taken for lines. It takes time in proportion to what it passes,
+// but for a string that never ends; there is at most one of these in a body.
 func badLineEnd(src []byte) int {
 	i, _ := influxToken(src, 0, stopSpace)
 	for ; i < len(src) && src[i] != '\n'; i++ {
-		if src[i] != '"' || src[i-1] != '=' {
+		if src[i] != '"' || src[i-1] != '=' || src[i-2] == '\\' {
 			continue
 		}
 		var l influxLine

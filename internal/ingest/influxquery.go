@@ -51,7 +51,7 @@ func (i *Influx) Query(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxInfluxQuery)
-	if err := r.ParseMultipartForm(maxInfluxQuery); err != nil && err != http.ErrNotMultipart {
+	if err := r.ParseForm(); err != nil {
 		refuseInfluxV1(w, http.StatusBadRequest, "read the query: "+err.Error())
 		return
 	}
