@@ -18,18 +18,6 @@ const (
 	statsdSet       statsdKind = 's'
 )
 
-func (k statsdKind) String() string {
-	switch k {
-	case statsdCounter:
-		return "counter"
-	case statsdGauge:
-		return "gauge"
-	case statsdHistogram:
-		return "histogram"
-	}
-	return "set"
-}
-
 // statsdLine is one metric of a packet. Its slices lie in the packet.
 type statsdLine struct {
 	name   []byte // with the Influx tags behind its first comma
@@ -49,7 +37,8 @@ type statsdFault struct {
 	say    string
 }
 
-func (f *statsdFault) Error() string { return f.say }
+// ours reports whether the line is right, and only not kept.
+func (f *statsdFault) ours() bool { return f == statsdEvent || f == statsdSetFull }
 
 var (
 	statsdNoValue      = &statsdFault{"bad_line", "no value; want name:value|type"}
@@ -71,6 +60,10 @@ var (
 	statsdTooManyTimes = &statsdFault{"max_points", "too many timestamped values of one series between two flushes"}
 	statsdTooLarge     = &statsdFault{"too_large", "the packet or line is over the limit; send smaller ones"}
 	statsdOverflow     = &statsdFault{"overflow", "the sum is beyond what a float holds"}
+
+	// Left out without a fault of the sender's.
+	statsdEvent   = &statsdFault{"event", "events are not kept"}
+	statsdSetFull = &statsdFault{"set_full", "the set has more members between two flushes than are counted"}
 )
 
 // maxStatsdName bounds the name and the tags of a line, which are kept.
@@ -86,7 +79,9 @@ func (l *statsdLine) parse(p []byte) *statsdFault {
 	if colon < 0 {
 		return statsdNoValue
 	}
-	l.name = p[:colon]
+	if l.name = p[:colon]; bytes.IndexByte(l.name, '|') >= 0 {
+		return statsdNoValue
+	}
 	rest := p[colon+1:]
 	bar := bytes.IndexByte(rest, '|')
 	if bar < 0 {
