@@ -3,6 +3,7 @@ package ingest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,11 +83,11 @@ const statsdProtocol = "statsd"
 
 // NewStatsD makes a StatsD that writes to sink. cfg must be valid.
 func NewStatsD(sink *Sink, cfg StatsDConfig, counts *Counts, log *slog.Logger) *StatsD {
-	setDefault(&cfg.Flush, 10*time.Second)
-	setDefault(&cfg.Expire, 5*time.Minute)
-	setDefault(&cfg.MaxSeries, 100_000)
-	setDefault(&cfg.MaxPacket, 64<<10)
-	setDefault(&cfg.IdleTimeout, 5*time.Minute)
+	cfg.Flush = cmp.Or(cfg.Flush, 10*time.Second)
+	cfg.Expire = cmp.Or(cfg.Expire, 5*time.Minute)
+	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, 100_000)
+	cfg.MaxPacket = cmp.Or(cfg.MaxPacket, 64<<10)
+	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 5*time.Minute)
 	s := &StatsD{sink: sink, cfg: cfg, counts: counts, log: log, started: time.Now().UnixMilli(),
 		series: map[string]*statsdSeries{}, faults: map[string]int{}}
 	for i := range s.shards {
@@ -162,9 +163,7 @@ type statsdConn struct {
 }
 
 func (c statsdConn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.idle)); err != nil {
-		return 0, err
-	}
+	_ = c.SetReadDeadline(time.Now().Add(c.idle)) // one that is closed says so in Read, after what it still holds
 	return c.Conn.Read(p)
 }
 
@@ -397,13 +396,5 @@ func (s *StatsD) tell() {
 			n += k
 		}
 		s.log.Warn("statsd refused lines", "lines", n, "first", first)
-	}
-}
-
-// setDefault gives a field that is not set its default.
-func setDefault[T comparable](field *T, v T) {
-	var unset T
-	if *field == unset {
-		*field = v
 	}
 }

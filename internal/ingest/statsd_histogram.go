@@ -72,7 +72,7 @@ func (h *statsdHist) add(v, rate float64) *statsdFault {
 	}
 	for len(h.pos)+len(h.neg) > statsdMaxBuckets && h.schema > statsdMinSchema {
 		h.schema--
-		h.pos, h.neg = coarser(h.pos), coarser(h.neg)
+		h.pos, h.neg = statsdCoarser(h.pos), statsdCoarser(h.neg)
 	}
 	return nil
 }
@@ -89,8 +89,8 @@ func (h *statsdHist) into(side []statsdBucket, v float64, n uint64) []statsdBuck
 	return slices.Insert(side, at, statsdBucket{index, n})
 }
 
-// coarser joins two buckets each, in place.
-func coarser(side []statsdBucket) []statsdBucket {
+// statsdCoarser joins two buckets each, in place.
+func statsdCoarser(side []statsdBucket) []statsdBucket {
 	out := side[:0]
 	for _, b := range side {
 		b.index = (b.index-1)>>1 + 1
@@ -106,14 +106,14 @@ func coarser(side []statsdBucket) []statsdBucket {
 // native is the histogram as the store takes it; nothing of h is shared.
 func (h *statsdHist) native() *histogram.Histogram {
 	out := &histogram.Histogram{Schema: h.schema, ZeroThreshold: statsdZero, ZeroCount: h.zero, Count: h.count, Sum: h.sum}
-	out.PositiveSpans, out.PositiveBuckets = spansOf(h.pos)
-	out.NegativeSpans, out.NegativeBuckets = spansOf(h.neg)
+	out.PositiveSpans, out.PositiveBuckets = statsdSpans(h.pos)
+	out.NegativeSpans, out.NegativeBuckets = statsdSpans(h.neg)
 	return out
 }
 
-// spansOf writes buckets as spans and differences. A gap of one or two empty
+// statsdSpans writes buckets as spans and differences. A gap of one or two empty
 // buckets costs less than a new span.
-func spansOf(side []statsdBucket) (spans []histogram.Span, deltas []int64) {
+func statsdSpans(side []statsdBucket) (spans []histogram.Span, deltas []int64) {
 	if len(side) == 0 {
 		return nil, nil
 	}

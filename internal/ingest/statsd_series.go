@@ -264,7 +264,7 @@ func (e *statsdSeries) member(s *StatsD, name []byte, faults func(*statsdFault))
 	s.members.Add(1)
 }
 
-// values reads the numbers of a line into dst.
+// numbers reads the numbers of a line into dst.
 func (l *statsdLine) numbers(dst []statsdValue, faults func(*statsdFault)) []statsdValue {
 	for rest, more := l.values, true; more; {
 		var p []byte
