@@ -33,8 +33,8 @@ type PushConfig struct {
 	Interval time.Duration
 	// MaxGroups is how many groups are held; default 10,000.
 	MaxGroups int
-	// MaxSeries is how many series all groups hold; default 1,000,000. Their labels
-	// may take 1 KiB each on the average.
+	// MaxSeries is how many series all groups hold; default 1,000,000. They may
+	// take 2 KiB each on the average: their labels, and what was pushed.
 	MaxSeries int
 	// MaxBytes is how long the metrics of one push may be, decompressed; default
 	// 16 MiB. Decoded they may take fifty times that.
@@ -71,9 +71,9 @@ type Push struct {
 
 	mu     sync.RWMutex // for readers; only the holder of write changes what follows
 	groups map[string]*pushGroup
-	types  map[string]pushType  // of the families in all groups
+	types  map[string]pushType   // of the families in all groups
 	owners map[string]*pushGroup // of each series
-	bytes  int                   // of the series' labels
+	bytes  int                   // of all groups; see pushGroup.size
 }
 
 type pushType struct {
@@ -89,6 +89,7 @@ type pushGroup struct {
 	pushed   time.Time // the last push that was taken; zero for none
 	failed   time.Time // the last that was inconsistent; zero for none
 	series   []pushSeries
+	size     int // bytes of the series' labels and of the families
 
 	gone    bool            // deleted; its markers are still owed
 	written map[string]bool // series in the store without a marker
@@ -106,8 +107,8 @@ const (
 	pushFailure  = "push_failure_time_seconds"
 	// pushChunk is how many series of several groups are written in one transaction.
 	pushChunk = 10_000
-	// pushKeyBytes is how long the labels of a series may be on the average.
-	pushKeyBytes = 1024
+	// pushSeriesBytes is what a series may take on the average.
+	pushSeriesBytes = 2048
 )
 
 // NewPush makes a Push with the groups that store has. cfg must be valid.
@@ -207,6 +208,10 @@ func (p *Push) push(r *http.Request) error {
 		}
 	}
 	for name, mf := range families {
+		if len(mf.GetMetric()) == 0 {
+			delete(next.families, name) // a family of nothing replaces what it was
+			continue
+		}
 		next.families[name] = pushFamily{mf, now}
 	}
 	for _, own := range []string{pushTime, pushFailure} {
@@ -214,7 +219,7 @@ func (p *Push) push(r *http.Request) error {
 	}
 	if err := p.build(next); err != nil {
 		if errors.Is(err, errPushRoom) {
-			return p.refuse("max_series", record.Errorf(record.Limited, "the groups would hold more than %d series, or labels of more than %d bytes; delete groups that are not needed any more, or raise max_series", p.cfg.MaxSeries, p.cfg.MaxSeries*pushKeyBytes))
+			return p.refuse("max_series", record.Errorf(record.Limited, "the groups would hold more than %d series, or take more than %d bytes; delete groups that are not needed any more, or raise max_series", p.cfg.MaxSeries, p.cfg.MaxSeries*pushSeriesBytes))
 		}
 		p.fail(r.Context(), before, group, now)
 		return p.refuse("inconsistent", record.Errorf(record.Invalid, "pushed metrics are invalid or inconsistent with existing metrics: %w", err))
@@ -283,11 +288,12 @@ func (p *Push) end(ctx context.Context, g *pushGroup) error {
 // The caller holds write.
 func (p *Push) build(g *pushGroup) error {
 	old := p.groups[g.key]
-	b := &pushBuilder{group: g.labels, seen: map[string]bool{}, room: p.cfg.MaxSeries - len(p.owners), bytes: p.cfg.MaxSeries*pushKeyBytes - p.bytes}
+	b := &pushBuilder{group: g.labels, seen: map[string]bool{}, room: p.cfg.MaxSeries - len(p.owners), bytes: p.cfg.MaxSeries*pushSeriesBytes - p.bytes}
 	if old != nil {
 		b.room += len(old.series)
-		b.bytes += old.keyBytes()
+		b.bytes += old.size
 	}
+	room := b.bytes
 	names := make([]string, 0, len(g.families))
 	for name := range g.families {
 		names = append(names, name)
@@ -317,15 +323,8 @@ func (p *Push) build(g *pushGroup) error {
 			return record.Errorf(record.Invalid, "series %s is in the group %s already", pushText(s.key), pushStoreKey(o.labels))
 		}
 	}
-	g.series = b.series
+	g.series, g.size = b.series, room-b.bytes
 	return nil
-}
-
-func (g *pushGroup) keyBytes() (n int) {
-	for _, s := range g.series {
-		n += len(s.key)
-	}
-	return n
 }
 
 func unixSeconds(t time.Time) float64 {
@@ -351,7 +350,7 @@ func (p *Push) swap(g *pushGroup) {
 		for _, s := range old.series {
 			delete(p.owners, s.key)
 		}
-		p.bytes -= old.keyBytes()
+		p.bytes -= old.size
 	}
 	for name, f := range g.families {
 		p.types[name] = pushType{f.mf.GetType(), p.types[name].groups + 1}
@@ -359,7 +358,7 @@ func (p *Push) swap(g *pushGroup) {
 	for _, s := range g.series {
 		p.owners[s.key] = g
 	}
-	p.bytes += g.keyBytes()
+	p.bytes += g.size
 	p.groups[g.key] = g
 }
 

@@ -100,7 +100,7 @@ func pushProtobuf(body []byte) (map[string]*dto.MetricFamily, error) {
 type pushBuilder struct {
 	group  []pushLabel
 	room   int // series that may be added
-	bytes  int // bytes of labels that may be added
+	bytes  int // bytes that may be added: labels of series, and families as sent
 	series []pushSeries
 	seen   map[string]bool
 	pairs  []pushLabel // of the metric at hand
@@ -116,6 +116,9 @@ func (b *pushBuilder) family(mf *dto.MetricFamily) error {
 	name := mf.GetName()
 	if !model.UTF8Validation.IsValidMetricName(name) {
 		return record.Errorf(record.Invalid, "%q is not a metric name", name)
+	}
+	if b.bytes -= proto.Size(mf); b.bytes < 0 {
+		return errPushRoom
 	}
 	for _, m := range mf.GetMetric() {
 		if m.TimestampMs != nil {
@@ -139,7 +142,7 @@ func (b *pushBuilder) labels(m *dto.Metric, mf *dto.MetricFamily) error {
 	b.pairs = b.pairs[:0]
 	for _, l := range m.GetLabel() {
 		n, v := l.GetName(), l.GetValue()
-		made := n == labels.BucketLabel && isPushHistogram(mf) || n == labels.QuantileLabel && mf.GetType() == dto.MetricType_SUMMARY
+		made := n == labels.BucketLabel && isPushHistogram(mf) || n == model.QuantileLabel && mf.GetType() == dto.MetricType_SUMMARY
 		switch {
 		case n == labels.MetricName || !model.UTF8Validation.IsValidLabelName(n):
 			return record.Errorf(record.Invalid, "metric %q: %q is not a label name", mf.GetName(), n)
@@ -189,7 +192,7 @@ func (b *pushBuilder) metric(m *dto.Metric, mf *dto.MetricFamily) error {
 			return errPushType
 		}
 		for _, q := range s.GetQuantile() {
-			if err := b.add(pushSeries{v: q.GetValue()}, name, labels.QuantileLabel, labels.FormatOpenMetricsFloat(q.GetQuantile())); err != nil {
+			if err := b.add(pushSeries{v: q.GetValue()}, name, model.QuantileLabel, labels.FormatOpenMetricsFloat(q.GetQuantile())); err != nil {
 				return err
 			}
 		}
