@@ -67,7 +67,8 @@ type Push struct {
 
 	// write is held while groups change or are written: a push and a round must
 	// not cross. It is taken before mu.
-	write sync.Mutex
+	write  sync.Mutex
+	marked int64 // time of the last marker, Unix milliseconds: its series may come back at once
 
 	mu     sync.RWMutex // for readers; only the holder of write changes what follows
 	groups map[string]*pushGroup
@@ -367,8 +368,9 @@ func (p *Push) swap(g *pushGroup) {
 func (p *Push) samples(ctx context.Context, groups []*pushGroup, at time.Time) (Outcome, error) {
 	b := p.sink.Batch(pushProtocol)
 	defer b.Free()
+	floor := p.marked + 1
 	for _, g := range groups {
-		t := max(at.UnixMilli(), g.last+1) // two pushes of one millisecond are two samples
+		t := max(at.UnixMilli(), g.last+1, floor) // two pushes of one millisecond are two samples
 		g.last = t
 		now := make(map[string]bool, len(g.series))
 		for _, s := range g.series {
@@ -389,6 +391,7 @@ func (p *Push) samples(ctx context.Context, groups []*pushGroup, at time.Time) (
 				b.BeginBare()
 				b.key = append(b.key, key...)
 				b.Point(0, t, math.Float64frombits(value.StaleNaN))
+				p.marked = max(p.marked, t)
 			}
 		}
 	}

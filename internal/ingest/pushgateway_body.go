@@ -253,6 +253,7 @@ func isPushNative(h *dto.Histogram) bool {
 	return len(h.GetPositiveSpan())+len(h.GetNegativeSpan()) > 0 || h.GetZeroThreshold() > 0 || h.GetZeroCount() > 0 || h.GetZeroCountFloat() > 0
 }
 
+// pushNative makes a histogram that shares nothing with h.
 func pushNative(h *dto.Histogram, gauge bool) (s pushSeries, err error) {
 	hint := histogram.UnknownCounterReset
 	if gauge {
@@ -262,22 +263,22 @@ func pushNative(h *dto.Histogram, gauge bool) (s pushSeries, err error) {
 		s.fh = &histogram.FloatHistogram{
 			CounterResetHint: hint, Schema: h.GetSchema(), ZeroThreshold: h.GetZeroThreshold(), ZeroCount: h.GetZeroCountFloat(),
 			Count: h.GetSampleCountFloat(), Sum: h.GetSampleSum(),
-			PositiveSpans: pushSpans(h.GetPositiveSpan()), PositiveBuckets: h.GetPositiveCount(),
-			NegativeSpans: pushSpans(h.GetNegativeSpan()), NegativeBuckets: h.GetNegativeCount(),
+			PositiveSpans: pushSpans(h.GetPositiveSpan()), PositiveBuckets: slices.Clone(h.GetPositiveCount()),
+			NegativeSpans: pushSpans(h.GetNegativeSpan()), NegativeBuckets: slices.Clone(h.GetNegativeCount()),
 		}
-		if err = fit(&sinkHistogram{fh: s.fh}); err == nil {
-			err = s.fh.Validate()
+		if err = s.fh.Validate(); err == nil {
+			err = fit(&sinkHistogram{fh: s.fh})
 		}
 		return s, err
 	}
 	s.h = &histogram.Histogram{
 		CounterResetHint: hint, Schema: h.GetSchema(), ZeroThreshold: h.GetZeroThreshold(), ZeroCount: h.GetZeroCount(),
 		Count: h.GetSampleCount(), Sum: h.GetSampleSum(),
-		PositiveSpans: pushSpans(h.GetPositiveSpan()), PositiveBuckets: h.GetPositiveDelta(),
-		NegativeSpans: pushSpans(h.GetNegativeSpan()), NegativeBuckets: h.GetNegativeDelta(),
+		PositiveSpans: pushSpans(h.GetPositiveSpan()), PositiveBuckets: slices.Clone(h.GetPositiveDelta()),
+		NegativeSpans: pushSpans(h.GetNegativeSpan()), NegativeBuckets: slices.Clone(h.GetNegativeDelta()),
 	}
-	if err = fit(&sinkHistogram{h: s.h}); err == nil {
-		err = s.h.Validate()
+	if err = s.h.Validate(); err == nil {
+		err = fit(&sinkHistogram{h: s.h})
 	}
 	return s, err
 }
