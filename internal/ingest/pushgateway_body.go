@@ -59,9 +59,20 @@ func pushBody(r *http.Request, maxBytes int64) (map[string]*dto.MetricFamily, er
 	if err == nil && media == "application/vnd.google.protobuf" && params["encoding"] == "delimited" && params["proto"] == "io.prometheus.client.MetricFamily" {
 		return pushProtobuf(body)
 	}
+	return pushPlain(body)
+}
+
+// pushPlain reads the text format.
+func pushPlain(body []byte) (families map[string]*dto.MetricFamily, err error) {
+	defer func() {
+		// The parser of common v0.70 falls over braces without a metric name. What a
+		// stranger sent must not look like a fault of ours.
+		if recover() != nil {
+			families, err = nil, record.Errorf(record.Invalid, "the text cannot be parsed; see that each sample has a metric name")
+		}
+	}()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
-	if err != nil {
+	if families, err = parser.TextToMetricFamilies(bytes.NewReader(body)); err != nil {
 		return nil, record.Errorf(record.Invalid, "%w", err) // says the line
 	}
 	return families, nil

@@ -84,6 +84,7 @@ func FuzzPushBody(f *testing.F) {
 	f.Add(false, []byte("# HELP a b\n# TYPE a counter\na{x=\"1\"} 1\n"))
 	f.Add(false, []byte("# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 1\nh_count 2\n# TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 1\ns_count 1\n"))
 	f.Add(false, []byte("{\"a.b\",\"c d\"=\"e\"} NaN\n"))
+	f.Add(false, []byte("# TYPE a histogram\n{}"))
 	for _, h := range []*dto.Histogram{
 		{SampleCount: proto.Uint64(3), Schema: proto.Int32(2), ZeroCount: proto.Uint64(1), ZeroThreshold: proto.Float64(0.1),
 			PositiveSpan: []*dto.BucketSpan{{Offset: proto.Int32(-3), Length: proto.Uint32(2)}}, PositiveDelta: []int64{1, 0}},

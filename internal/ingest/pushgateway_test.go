@@ -247,10 +247,11 @@ func TestPushRefused(t *testing.T) {
 		f("a{x=\"1\",job=\"b\"} 1\na{x=\"1\",job=\"c\"} 2\n", "collected before")
 		f("a_sum 1\n# TYPE a summary\na_sum 2\na_count 1\n", "collected before")
 		f("a{x=\"\xff\"} 1\n", "line 1")
+		f("# TYPE a histogram\n{} 1\n", "has a metric name")
 		g.ask("PUT", "/metrics/job/a/le/1", "# TYPE a histogram\na_bucket{le=\"+Inf\"} 1\na_count 1\na_sum 1\n", 400, `the label "le", which its type gives`)
 		g.ask("PUT", "/metrics/job/other/x/1", "shared 1\n", 400, `series {__name__="shared", job="other", x="1"} is in the group {job="other"} already`)
 		g.ask("PATCH", "/metrics/job/a", "", 405, "PUT or POST")
-		wantCounts(t, g.counts, "pushgateway", 4+6*2, "inconsistent 6", "undecodable 6")
+		wantCounts(t, g.counts, "pushgateway", 4+6*2, "inconsistent 6", "undecodable 7")
 	})
 }
 
