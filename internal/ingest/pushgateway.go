@@ -92,9 +92,10 @@ type pushGroup struct {
 	series   []pushSeries
 	size     int // bytes of the series' labels and of the families
 
-	gone    bool            // deleted; its markers are still owed
-	written map[string]bool // series in the store without a marker
-	last    int64           // time of the last samples, Unix milliseconds
+	// Of the holder of Push.write alone.
+	gone bool     // deleted, and some markers are owed
+	owed []string // series that it had and has no more, and whose markers are not written
+	last int64    // time of the last samples, Unix milliseconds
 }
 
 type pushFamily struct {
@@ -339,8 +340,9 @@ func unixSeconds(t time.Time) float64 {
 func (p *Push) swap(g *pushGroup) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if old := p.groups[g.key]; old != nil {
-		g.written, g.last = old.written, old.last
+	old := p.groups[g.key]
+	if old != nil {
+		g.last = old.last
 		for name := range old.families {
 			if t := p.types[name]; t.groups > 1 {
 				p.types[name] = pushType{t.of, t.groups - 1}
@@ -359,6 +361,18 @@ func (p *Push) swap(g *pushGroup) {
 	for _, s := range g.series {
 		p.owners[s.key] = g
 	}
+	if old != nil {
+		for _, key := range old.owed {
+			if p.owners[key] != g {
+				g.owed = append(g.owed, key)
+			}
+		}
+		for _, s := range old.series {
+			if p.owners[s.key] != g {
+				g.owed = append(g.owed, s.key)
+			}
+		}
+	}
 	p.bytes += g.size
 	p.groups[g.key] = g
 }
@@ -372,9 +386,7 @@ func (p *Push) samples(ctx context.Context, groups []*pushGroup, at time.Time) (
 	for _, g := range groups {
 		t := max(at.UnixMilli(), g.last+1, floor) // two pushes of one millisecond are two samples
 		g.last = t
-		now := make(map[string]bool, len(g.series))
 		for _, s := range g.series {
-			now[s.key] = true
 			b.BeginBare()
 			b.key = append(b.key, s.key...)
 			switch {
@@ -386,32 +398,29 @@ func (p *Push) samples(ctx context.Context, groups []*pushGroup, at time.Time) (
 				b.Point(0, t, s.v)
 			}
 		}
-		for key := range g.written {
-			if !now[key] {
-				b.BeginBare()
-				b.key = append(b.key, key...)
-				b.Point(0, t, math.Float64frombits(value.StaleNaN))
-				p.marked = max(p.marked, t)
+		for _, key := range g.owed {
+			if p.owners[key] != nil {
+				continue // another group has it now
 			}
+			b.BeginBare()
+			b.key = append(b.key, key...)
+			b.Point(0, t, math.Float64frombits(value.StaleNaN))
+			p.marked = max(p.marked, t)
 		}
 	}
 	out, err := b.Commit(ctx)
+	if err != nil {
+		return out, err
+	}
 	for _, g := range groups {
-		if err == nil {
-			g.written = map[string]bool{}
-		} else if g.written == nil {
-			g.written = make(map[string]bool, len(g.series))
-		}
-		for _, s := range g.series {
-			g.written[s.key] = true
-		}
-		if err == nil && g.gone {
+		g.owed = nil
+		if g.gone {
 			p.mu.Lock()
 			delete(p.groups, g.key)
 			p.mu.Unlock()
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 // Run writes all groups at each interval until ctx ends.
