@@ -92,8 +92,9 @@ type pushGroup struct {
 	series   []pushSeries
 	size     int // bytes of the series' labels and of the families
 
+	gone bool // deleted, and some markers are owed
+
 	// Of the holder of Push.write alone.
-	gone bool     // deleted, and some markers are owed
 	owed []string // series that it had and has no more, and whose markers are not written
 	last int64    // time of the last samples, Unix milliseconds
 }
@@ -308,7 +309,7 @@ func (p *Push) build(g *pushGroup) error {
 			others.groups--
 		}
 		if others.groups > 0 && others.of != mf.GetType() {
-			return record.Errorf(record.Invalid, "metric %q is a %s, and other groups have it as a %s", name, strings.ToLower(mf.GetType().String()), strings.ToLower(others.of.String()))
+			return record.Errorf(record.Invalid, "metric %q is of type %s here and %s in other groups", name, strings.ToLower(mf.GetType().String()), strings.ToLower(others.of.String()))
 		}
 		if err := b.family(mf); err != nil {
 			return err
@@ -371,6 +372,9 @@ func (p *Push) swap(g *pushGroup) {
 			if p.owners[s.key] != g {
 				g.owed = append(g.owed, s.key)
 			}
+		}
+		if len(g.owed) > p.cfg.MaxSeries {
+			g.owed = g.owed[:p.cfg.MaxSeries] // without a marker a series ends five minutes later
 		}
 	}
 	p.bytes += g.size
