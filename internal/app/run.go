@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +32,7 @@ type Server struct {
 
 	house   *house
 	status  *statusPages
+	doors   *doors
 	web     *web.Server
 	auth    *web.Auth
 	addr    string
@@ -140,6 +142,12 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 		ln.Close()
 		return nil, errors.Join(err, s.house.close())
 	}
+	s.doors = newDoors(s.house, s.web, log.With("station", "ingest"))
+	if err := s.doors.apply(c); err != nil {
+		ln.Close()
+		s.status.close()
+		return nil, errors.Join(err, s.house.close())
+	}
 	s.web.Ready()
 	s.serve(ctx, ln, c.TLS)
 	for _, n := range p.notServed {
@@ -187,6 +195,7 @@ func (s *Server) settle(c *Config) {
 		return
 	}
 	c.Listen = s.addr
+	c.noDefaultListeners = true // a throwaway server takes no well-known ports
 	if c.derivedURL {
 		c.ExternalURL = ""
 		c.setDefaults()
@@ -245,6 +254,7 @@ func (s *Server) Wait(ctx context.Context) error {
 	if serr := s.http.Shutdown(stopCtx); serr != nil {
 		s.http.Close() // slow clients are cut after ten seconds
 	}
+	s.doors.close()
 	wg.Wait()
 	s.status.close()
 	return errors.Join(err, s.house.close(), s.lock.Close())
@@ -310,6 +320,9 @@ func (s *Server) reload(ctx context.Context) error {
 	if err := s.status.apply(p); err != nil {
 		return err
 	}
+	if err := s.doors.apply(p.conf); err != nil {
+		return err
+	}
 	if err := s.auth.Apply(p.conf.Auth); err != nil {
 		return err
 	}
@@ -320,7 +333,7 @@ func (s *Server) reload(ctx context.Context) error {
 }
 
 func (s *Server) listeners() []web.Listener {
-	return append([]web.Listener{{Name: "http", Address: s.addr, State: "listening"}}, s.status.views()...)
+	return slices.Concat([]web.Listener{{Name: "http", Address: s.addr, State: "listening"}}, s.doors.list(), s.status.views())
 }
 
 // certificate reads the TLS files again when they change.

@@ -30,18 +30,18 @@ type PushStore interface {
 // PushConfig bounds what a Push holds. Zero means the default.
 type PushConfig struct {
 	// Interval is how often the groups are written again; default 15 s.
-	Interval time.Duration
+	Interval time.Duration `yaml:"interval"`
 	// MaxGroups is how many groups are held; default 10,000.
-	MaxGroups int
+	MaxGroups int `yaml:"max_groups"`
 	// MaxSeries is how many series all groups hold; default 1,000,000. They may
 	// take 2 KiB each on the average: their labels, and what was pushed.
-	MaxSeries int
+	MaxSeries int `yaml:"max_series"`
 	// MaxBytes is how long the metrics of one push may be, decompressed; default
 	// 16 MiB. Decoded they may take fifty times that.
-	MaxBytes int64
+	MaxBytes int64 `yaml:"max_bytes"`
 	// MaxAge ends a group to which nothing was pushed for so long; 0 keeps it until
 	// it is deleted, as the Pushgateway of Prometheus does.
-	MaxAge time.Duration
+	MaxAge time.Duration `yaml:"max_age"`
 }
 
 // Validate says what is wrong with the config.

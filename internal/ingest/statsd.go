@@ -22,19 +22,19 @@ import (
 // StatsDConfig bounds what StatsD holds. Zero means the default.
 type StatsDConfig struct {
 	// Flush is how often what was heard is written; default 10 s.
-	Flush time.Duration
+	Flush time.Duration `yaml:"flush"`
 	// Expire is when a series that is not heard of ends; default 5 min.
-	Expire time.Duration
+	Expire time.Duration `yaml:"expire"`
 	// MaxSeries is how many series are held; default 100,000. Their labels may
 	// take 1 KiB each on the average.
-	MaxSeries int
+	MaxSeries int `yaml:"max_series"`
 	// MaxPacket is how long a packet, or a line over TCP, may be; default 64 KiB.
-	MaxPacket int
+	MaxPacket int `yaml:"-"`
 	// IdleTimeout ends a connection on which nothing comes; default 5 min.
-	IdleTimeout time.Duration
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// AbsoluteGauges takes -5 and +5 of a gauge for its value, as the agent of
 	// Datadog does. Without it they change the value, as in StatsD.
-	AbsoluteGauges bool
+	AbsoluteGauges bool `yaml:"absolute_gauges"`
 }
 
 // Validate says what is wrong with the config.

@@ -37,6 +37,12 @@ type Tenant struct {
 	// The doors of foreign protocols.
 	Prometheus, Federate, RemoteWrite, Alertmanager, Blackbox http.Handler
 
+	// Throttle bounds the writing of all of them.
+	Throttle *ingest.Throttle
+	Influx   *ingest.Influx
+	StatsD   *ingest.StatsD
+	Push     *ingest.Push
+
 	Engines   *query.Engines
 	Queryable storage.Queryable
 	Store     *metric.Store

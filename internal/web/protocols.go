@@ -1,0 +1,56 @@
+package web
+
+import (
+	"net/http"
+
+	"github.com/vedette-sre/vedette/internal/ingest"
+	"github.com/vedette-sre/vedette/internal/record"
+)
+
+// The doors of protocols that programs send metrics by.
+
+type (
+	plainRoute  = func(pattern string, h http.HandlerFunc)
+	tenantRoute = func(pattern string, role record.Role, h tenantHandler)
+)
+
+// influx serves what clients of InfluxDB 1 and 2 ask for.
+func (s *Server) influx(plain plainRoute, t tenantRoute) {
+	write := func(f func(*ingest.Influx, http.ResponseWriter, *http.Request)) tenantHandler {
+		return func(w http.ResponseWriter, r *http.Request, t *Tenant) error {
+			t.Throttle.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f(t.Influx, w, r) })).ServeHTTP(w, r)
+			return nil
+		}
+	}
+	t("POST /write", record.Write, write((*ingest.Influx).Write))
+	t("POST /api/v2/write", record.Write, write((*ingest.Influx).WriteV2))
+	for _, m := range []string{"GET", "POST"} {
+		t(m+" /query", record.Write, func(w http.ResponseWriter, r *http.Request, t *Tenant) error { t.Influx.Query(w, r); return nil })
+	}
+	// Clients ask whether a server is there before they show who they are.
+	nobody := ingest.NewInflux(nil, ingest.InfluxConfig{}, s.o.Log)
+	plain("GET /ping", nobody.Ping)
+	plain("GET /health", nobody.Health)
+}
+
+// pushgateway serves the push API of Prometheus's Pushgateway.
+func (s *Server) pushgateway(t tenantRoute) {
+	push := func(w http.ResponseWriter, r *http.Request, t *Tenant) error {
+		t.Throttle.Wrap(t.Push).ServeHTTP(w, r)
+		return nil
+	}
+	for _, m := range []string{"PUT", "POST", "DELETE"} {
+		t(m+" /metrics/", record.Write, push)
+	}
+	t("GET /api/v1/metrics", record.Read, func(w http.ResponseWriter, r *http.Request, t *Tenant) error {
+		t.Push.API(w, r)
+		return nil
+	})
+}
+
+// influxLogin makes basic auth of the parameters u and p, which InfluxDB 1 takes.
+func influxLogin(r *http.Request) {
+	if q := r.URL.Query(); r.Header.Get("Authorization") == "" && q.Get("p") != "" && (r.URL.Path == "/write" || r.URL.Path == "/query") {
+		r.SetBasicAuth(q.Get("u"), q.Get("p"))
+	}
+}
