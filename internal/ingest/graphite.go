@@ -68,7 +68,8 @@ type Graphite struct {
 	templates []graphiteTemplate
 	mark      []byte // begins the names by which the sink knows our paths
 	scratch   sync.Pool
-	told      atomic.Int64 // Unix seconds
+	refusals  onceAMinute
+	faults    onceAMinute
 }
 
 // NewGraphite makes a Graphite that writes to sink. The error is that of
@@ -305,7 +306,6 @@ func hasTag(tags []graphiteTag, key string) bool {
 // apply finds the template of a path and applies it. A path that gets no name by
 // it keeps its own.
 func (g *Graphite) apply(path string) (name string, tags []graphiteTag) {
-	// More parts than a template can name are of use to a greedy one only.
 	parts := strings.Split(path, ".")
 	for i := range g.templates {
 		if t := &g.templates[i]; t.matches(parts) {
@@ -425,7 +425,9 @@ func (g *Graphite) pickled(b *Batch, s *graphiteScratch, n int, item pickleValue
 func (g *Graphite) commit(ctx context.Context, b *Batch) bool {
 	out, err := b.Commit(ctx)
 	if err != nil {
-		g.log.Error("lines of Graphite were not stored", "err", err)
+		if g.faults.now() {
+			g.log.Error("points of Graphite were not stored", "err", err)
+		}
 		return false
 	}
 	if out.RefusedN > 0 {
@@ -445,8 +447,15 @@ func (g *Graphite) refuse(protocol, reason string, err error) {
 
 // tell shows a refusal once a minute: its sender gets no answer.
 func (g *Graphite) tell(n int, err error) {
-	now, told := time.Now().Unix(), g.told.Load()
-	if now-told >= 60 && g.told.CompareAndSwap(told, now) {
+	if g.refusals.now() {
 		g.log.Warn("graphite refused points", "refused", n, "first", err)
 	}
+}
+
+// onceAMinute keeps a sender from filling the log.
+type onceAMinute struct{ last atomic.Int64 } // Unix seconds
+
+func (o *onceAMinute) now() bool {
+	now, last := time.Now().Unix(), o.last.Load()
+	return now-last >= 60 && o.last.CompareAndSwap(last, now)
 }

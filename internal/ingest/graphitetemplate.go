@@ -27,7 +27,6 @@ const (
 	templateFieldRest  = "field*"
 	templateAny        = "*"
 	maxGraphiteTags    = 256
-	maxGraphiteParts   = 256
 	graphiteFieldJoint = "_"
 )
 
