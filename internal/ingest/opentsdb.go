@@ -34,7 +34,7 @@ type OpenTSDBConfig struct {
 	// what they send; default 2.4.0, whose put is what is taken here.
 	Version, Revision string
 	// HTTP serves connections that begin with an HTTP request, as OpenTSDB has
-	// telnet and HTTP on one port. Without it they are told that there is none.
+	// telnet and HTTP on one port. Without it they are answered 404.
 	HTTP http.Handler
 }
 
@@ -232,8 +232,13 @@ func (o *OpenTSDB) ServeConn(ctx context.Context, conn net.Conn) {
 	if r.need(1) != nil {
 		return
 	}
-	if c := r.rest()[0]; c >= 'A' && c <= 'Z' && o.cfg.HTTP != nil {
-		if unhook() {
+	if c := r.rest()[0]; c >= 'A' && c <= 'Z' {
+		// Never telnet: a web page could make a browser send lines in a body.
+		switch {
+		case o.cfg.HTTP == nil:
+			_ = conn.SetWriteDeadline(time.Now().Add(openTSDBAnswer))
+			_, _ = conn.Write([]byte("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
+		case unhook():
 			o.serveHTTP(ctx, conn, r)
 		}
 		return
@@ -328,7 +333,15 @@ func (t *openTSDBTelnet) flush(ctx context.Context) {
 	}
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// oneLine is what an answer says of an error.
+func oneLine(err error) string {
+	const most = 1 << 10
+	text := err.Error()
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strings.ReplaceAll(text, "\n", "; ")
+}
 
 func (t *openTSDBTelnet) say(format string, a ...any) {
 	t.out = append(fmt.Appendf(t.out, format, a...), '\n')

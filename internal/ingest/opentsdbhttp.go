@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -29,36 +30,24 @@ func (o *OpenTSDB) Put(w http.ResponseWriter, r *http.Request) {
 	}
 	bufs := bufferPool.Get().(*buffers)
 	defer bufs.free()
-	body, err := o.body(r, bufs)
-	if err == nil && !json.Valid(body) {
-		err = &badRequest{http.StatusBadRequest, fmt.Errorf("unable to parse the given JSON: %w", jsonFault(body))}
-	}
 	b := o.sink.Batch(openTSDBHTTPProtocol)
 	defer b.Free()
-	n := 0
-	if err == nil {
-		n, err = o.points(b, body)
-	}
-	var out Outcome
-	if err == nil {
-		out, err = b.Commit(r.Context())
-		var invalid *badRequest
-		if err != nil && !errors.As(err, &invalid) {
-			if o.faults.now() {
-				o.log.Error("points of OpenTSDB were not stored", "err", err)
-			}
-			openTSDBError(w, http.StatusInternalServerError, "The data points were not stored; send them again", err.Error())
-			return
-		}
-	}
-	var bad *badRequest
-	if errors.As(err, &bad) {
+	body, n, bad := o.decode(r, b, bufs)
+	if bad != nil {
 		reason := "undecodable"
 		if bad.code == http.StatusRequestEntityTooLarge {
 			reason = "too_large"
 		}
 		o.sink.counts.Add(openTSDBHTTPProtocol, 0, map[string]int{reason: 1})
 		openTSDBError(w, bad.code, bad.Error(), "")
+		return
+	}
+	out, err := b.Commit(r.Context())
+	if err != nil {
+		if o.faults.now() {
+			o.log.Error("points of OpenTSDB were not stored", "err", err)
+		}
+		openTSDBError(w, http.StatusInternalServerError, "The data points were not stored; send them again", err.Error())
 		return
 	}
 	q := r.URL.Query()
@@ -113,8 +102,9 @@ func openTSDBDetails(body []byte, out *Outcome) []openTSDBDetail {
 	return details
 }
 
-// body reads a request into bufs, decompressed.
-func (o *OpenTSDB) body(r *http.Request, bufs *buffers) ([]byte, error) {
+// decode reads the body of a request, which lies in bufs, and adds its n points
+// to b.
+func (o *OpenTSDB) decode(r *http.Request, b *Batch, bufs *buffers) (body []byte, n int, bad *badRequest) {
 	var src io.Reader = r.Body
 	length := r.ContentLength
 	switch enc := r.Header.Get("Content-Encoding"); enc {
@@ -123,31 +113,38 @@ func (o *OpenTSDB) body(r *http.Request, bufs *buffers) ([]byte, error) {
 		z := gunzipPool.Get().(*gzip.Reader)
 		defer gunzipPool.Put(z)
 		if err := z.Reset(r.Body); err != nil {
-			return nil, openTSDBBody(err, "the body is not gzip")
+			return nil, 0, openTSDBUnread(err)
 		}
 		src, length = z, 0
 	default:
-		return nil, &badRequest{http.StatusUnsupportedMediaType, fmt.Errorf("the encoding %q is not taken; send gzip or none", enc)}
+		return nil, 0, &badRequest{http.StatusUnsupportedMediaType, fmt.Errorf("the encoding %q is not taken; send gzip or none", enc)}
 	}
 	var err error
 	bufs.plain, err = readAll(bufs.plain[:0], io.LimitReader(src, o.cfg.MaxBytes+1), length)
+	body = bufs.plain
 	switch {
 	case err != nil:
-		return nil, openTSDBBody(err, "read the body")
-	case int64(len(bufs.plain)) > o.cfg.MaxBytes:
-		return nil, &badRequest{http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes decompressed; send fewer data points at once", o.cfg.MaxBytes)}
+		return nil, 0, openTSDBUnread(err)
+	case int64(len(body)) > o.cfg.MaxBytes:
+		return nil, 0, &badRequest{http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes decompressed; send fewer data points at once", o.cfg.MaxBytes)}
+	case !json.Valid(body):
+		return nil, 0, &badRequest{http.StatusBadRequest, fmt.Errorf("unable to parse the given JSON: %w", jsonFault(body))}
 	}
-	return bufs.plain, nil
+	n, err = o.points(b, body)
+	if err != nil {
+		return nil, 0, &badRequest{http.StatusBadRequest, err}
+	}
+	return body, n, nil
 }
 
 var gunzipPool = sync.Pool{New: func() any { return new(gzip.Reader) }}
 
-func openTSDBBody(err error, doing string) error {
+func openTSDBUnread(err error) *badRequest {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return &badRequest{http.StatusRequestEntityTooLarge, err}
 	}
-	return &badRequest{http.StatusBadRequest, fmt.Errorf("%s: %w", doing, err)}
+	return &badRequest{http.StatusBadRequest, fmt.Errorf("read the body: %w", err)}
 }
 
 // jsonFault says where JSON is wrong.
@@ -166,13 +163,13 @@ func jsonFault(body []byte) error {
 func (o *OpenTSDB) points(b *Batch, body []byte) (n int, err error) {
 	tags := o.tags.Get().(*[]openTSDBTag)
 	defer func() {
-		clear(*tags) // they lie in the body
+		clear((*tags)[:cap(*tags)]) // they lie in the body
 		o.tags.Put(tags)
 	}()
 	j := jsonWalk{p: body}
 	j.space()
 	if c := body[j.at]; c != '[' && c != '{' {
-		return 0, &badRequest{http.StatusBadRequest, errors.New("the JSON is neither a data point nor a list of them")}
+		return 0, errors.New("the JSON is neither a data point nor a list of them")
 	}
 	j.list(func() {
 		n++
@@ -192,7 +189,7 @@ func (o *OpenTSDB) points(b *Batch, body []byte) (n int, err error) {
 		}
 	})
 	if n == 0 {
-		return 0, &badRequest{http.StatusBadRequest, errors.New("No datapoints found in content")} //nolint:staticcheck // the words of OpenTSDB
+		return 0, errors.New("no datapoints found in content")
 	}
 	return n, nil
 }
@@ -412,6 +409,7 @@ func (o *OpenTSDB) serveHTTP(ctx context.Context, conn net.Conn, r *connReader) 
 		ReadHeaderTimeout: min(o.cfg.IdleTimeout, 10*time.Second),
 		IdleTimeout:       o.cfg.IdleTimeout,
 		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(o.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ConnState: func(_ net.Conn, s http.ConnState) {
 			if s == http.StateClosed || s == http.StateHijacked {
@@ -429,7 +427,9 @@ func (o *OpenTSDB) serveHTTP(ctx context.Context, conn net.Conn, r *connReader) 
 		}
 	})
 	_ = srv.Serve(l) // it ends with the connection, or with ctx
-	<-l.ended
+	if l.conn == nil {
+		<-l.ended // the last request
+	} // else ctx had ended before
 	if !unhook() {
 		<-stopped
 	}
