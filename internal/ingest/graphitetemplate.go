@@ -158,8 +158,8 @@ func (t *graphiteTemplate) apply(path []string, separator string) (name string, 
 		}
 	}
 	name = strings.Join(names, separator)
-	if name != "" && len(fields) > 0 {
-		name += graphiteFieldJoint + strings.Join(fields, separator)
+	if field := strings.Join(fields, separator); name != "" && field != "" {
+		name += graphiteFieldJoint + field
 	}
 	return name, tags
 }
