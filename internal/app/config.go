@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -86,8 +87,9 @@ type TenantConfig struct {
 	Query      query.Config    `yaml:"query"`
 	Outbox     OutboxConfig    `yaml:"outbox"`
 	// StatsD and Pushgateway are how those protocols are taken.
-	StatsD      ingest.StatsDConfig `yaml:"statsd"`
-	Pushgateway ingest.PushConfig   `yaml:"pushgateway"`
+	StatsD      ingest.StatsDConfig   `yaml:"statsd"`
+	Pushgateway ingest.PushConfig     `yaml:"pushgateway"`
+	Graphite    ingest.GraphiteConfig `yaml:"graphite"`
 	// Watch says whether the tenant stores the metrics of this process and
 	// host; default true for the tenant "default" and false for others.
 	Watch *bool `yaml:"watch"`
@@ -282,7 +284,7 @@ func (t *TenantConfig) validate(path string) error {
 			return at(path+"."+l.key, "%d: want a number above 0; leave the key away for the default", l.v)
 		}
 	}
-	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate()} {
+	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate(), t.Graphite.Validate()} {
 		if err != nil {
 			section, rest, _ := strings.Cut(err.Error(), ": ")
 			return at(path+"."+section, "%s", rest)
@@ -466,6 +468,8 @@ func (c *Config) restartNeeded(was *Config) error {
 			key = "limits.max_line_bytes"
 		case t.StatsD != o.StatsD:
 			key = "statsd"
+		case !reflect.DeepEqual(t.Graphite, o.Graphite):
+			key = "graphite"
 		case t.Pushgateway != o.Pushgateway:
 			key = "pushgateway"
 		case t.Limits.CheckWorkers != o.Limits.CheckWorkers:

@@ -16,6 +16,11 @@ import (
 	"syscall"
 	"time"
 
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/vedette-sre/vedette/instrument/health"
+	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/record"
 	"github.com/vedette-sre/vedette/internal/web"
 )
@@ -33,24 +38,43 @@ type ListenerConfig struct {
 	Allow []string `yaml:"allow"`
 }
 
-// protocol is what stands at a listener.
+// protocol is what stands at a listener. One of paths, conn, packet and serve is
+// set, or conn and packet.
 type protocol struct {
 	name    string
 	address string // by default; "" for not listening
 	network string // tcp, udp, or "" for both
 	tokens  bool   // its requests carry tokens: who may send is for auth to say
-	paths   []string
-	packet  func(t *web.Tenant, ctx context.Context, p []byte)
-	conn    func(t *web.Tenant, ctx context.Context, c net.Conn)
+	// paths are those of the one port that are served here, too.
+	paths  []string
+	packet func(t *web.Tenant, ctx context.Context, p []byte)
+	conn   func(t *web.Tenant, ctx context.Context, c net.Conn)
+	// serve takes the listener and ends it with the context.
+	serve func(d *doors, ctx context.Context, ln net.Listener) error
 }
+
+var openTSDBPaths = []string{"/api/put", "/api/version", "/api/stats"}
 
 // protocols in the order in which they are told of.
 var protocols = []protocol{
+	{name: "otlp_grpc", address: "127.0.0.1:4317", network: "tcp", tokens: true, serve: (*doors).serveOTLP},
+	{name: "otlp_http", address: "127.0.0.1:4318", network: "tcp", tokens: true, paths: []string{"/v1/metrics"}},
 	{name: "influx", address: "127.0.0.1:8086", network: "tcp", tokens: true, paths: []string{"/write", "/api/v2/write", "/query", "/ping", "/health"}},
+	{name: "influx_udp", network: "udp",
+		packet: func(t *web.Tenant, ctx context.Context, p []byte) { t.Influx.ServePacket(ctx, p) }},
+	{name: "opentsdb", address: "127.0.0.1:4242", network: "tcp",
+		conn: func(t *web.Tenant, ctx context.Context, c net.Conn) { t.OpenTSDB.ServeConn(ctx, c) }},
+	{name: "graphite", address: "127.0.0.1:2003", network: "tcp",
+		conn: func(t *web.Tenant, ctx context.Context, c net.Conn) { t.Graphite.ServeConn(ctx, c) }},
+	{name: "graphite_pickle", address: "127.0.0.1:2004", network: "tcp",
+		conn: func(t *web.Tenant, ctx context.Context, c net.Conn) { t.Graphite.ServePickleConn(ctx, c) }},
+	{name: "graphite_udp", network: "udp",
+		packet: func(t *web.Tenant, ctx context.Context, p []byte) { t.Graphite.ServePacket(ctx, p) }},
 	{name: "statsd", address: "127.0.0.1:8125",
 		packet: func(t *web.Tenant, ctx context.Context, p []byte) { t.StatsD.ServePacket(ctx, p) },
 		conn:   func(t *web.Tenant, ctx context.Context, c net.Conn) { t.StatsD.ServeConn(ctx, c) }},
-	{name: "influx_udp", network: "udp", packet: func(t *web.Tenant, ctx context.Context, p []byte) { t.Influx.ServePacket(ctx, p) }},
+	{name: "health", address: "127.0.0.1:10001", network: "tcp",
+		serve: func(d *doors, ctx context.Context, ln net.Listener) error { return d.health.ServeSocket(ctx, ln) }},
 }
 
 func protocolNames() string {
@@ -99,7 +123,8 @@ func (l ListenerConfig) validate(auth bool) error {
 // doors are the listeners in force. Safe for concurrent use.
 type doors struct {
 	tenants web.Tenants
-	web     http.Handler
+	web     *web.Server
+	health  *health.Health
 	log     *slog.Logger
 
 	mu    sync.Mutex
@@ -127,8 +152,8 @@ type door struct {
 // maxConns is how many connections a listener holds at once.
 const maxConns = 1000
 
-func newDoors(t web.Tenants, h http.Handler, log *slog.Logger) *doors {
-	return &doors{tenants: t, web: h, log: log, open: map[string]*door{}}
+func newDoors(t web.Tenants, w *web.Server, h *health.Health, log *slog.Logger) *doors {
+	return &doors{tenants: t, web: w, health: h, log: log, open: map[string]*door{}}
 }
 
 // apply opens the listeners of a configuration and closes those that it does not
@@ -200,7 +225,7 @@ func (d *doors) apply(c *Config) error {
 	}
 	for key, x := range fresh {
 		if d.open[key] == nil {
-			x.serve()
+			x.start()
 		}
 	}
 	d.open, d.views = fresh, views
@@ -264,14 +289,20 @@ func taken(err error) error {
 	return err
 }
 
-// serve takes what comes, until close.
-func (x *door) serve() {
-	if x.ln != nil {
-		if x.paths != nil {
-			x.serveHTTP()
-		} else {
-			x.running.Go(x.accept)
-		}
+// start takes what comes, until close.
+func (x *door) start() {
+	switch {
+	case x.ln == nil:
+	case x.paths != nil:
+		x.serveHTTP()
+	case x.serve != nil:
+		x.running.Go(func() {
+			if err := x.serve(x.d, x.ctx, allowed{x.ln, x}); err != nil && x.ctx.Err() == nil {
+				x.d.log.Error("a listener ended", "protocol", x.name, "address", x.at, "err", err)
+			}
+		})
+	default:
+		x.running.Go(x.accept)
 	}
 	if x.pc != nil {
 		x.running.Go(x.read)
@@ -316,6 +347,51 @@ func (x *door) lets(a net.Addr) bool {
 	}
 	ip := ap.Addr().Unmap()
 	return slices.ContainsFunc(x.allow, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// allowed is a listener that takes no strangers.
+type allowed struct {
+	net.Listener
+	x *door
+}
+
+func (l allowed) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil || l.x.lets(c.RemoteAddr()) {
+			return c, err
+		}
+		l.x.stranger(c.RemoteAddr())
+		_ = c.Close()
+	}
+}
+
+// serveOTLP serves OTLP/gRPC to who has a token, where there are tokens.
+func (d *doors) serveOTLP(ctx context.Context, ln net.Listener) error {
+	srv := ingest.NewOTLPServer(func(ctx context.Context, md metadata.MD) (*ingest.OTLP, func(), error) {
+		h := http.Header{}
+		for _, k := range []string{"authorization", "x-vedette-tenant"} {
+			for _, v := range md.Get(k) {
+				h.Add(k, v)
+			}
+		}
+		remote := ""
+		if p, ok := peer.FromContext(ctx); ok {
+			remote = p.Addr.String()
+		}
+		t, release, err := d.web.Enter(ctx, h, remote, record.Write)
+		if err != nil {
+			return nil, nil, err
+		}
+		return t.OTLP, release, nil
+	}, 0, d.log)
+	stop := context.AfterFunc(ctx, func() {
+		patience := time.AfterFunc(5*time.Second, srv.Stop)
+		defer patience.Stop()
+		srv.GracefulStop()
+	})
+	defer stop()
+	return srv.Serve(ln)
 }
 
 // stranger notes a sender that may not send; the first one is told of.

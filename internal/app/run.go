@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/vedette-sre/vedette/instrument/health"
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/web"
 )
@@ -33,6 +34,7 @@ type Server struct {
 	house   *house
 	status  *statusPages
 	doors   *doors
+	health  *health.Health
 	web     *web.Server
 	auth    *web.Auth
 	addr    string
@@ -129,7 +131,8 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 		Reload:      s.Reload, Config: s.configState, Listeners: s.listeners, Backup: s.backup,
 		Started: s.started, ExternalHost: u.Hostname(), Log: log.With("station", "web"),
 	})
-	env.live = s.web.Live()
+	env.live, env.http = s.web.Live(), s.web
+	s.health = newHealth(s)
 	s.house = newHouse(env, p)
 	h.house = s.house
 	s.status = newStatusPages(s.house, log.With("station", "web"))
@@ -142,13 +145,14 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 		ln.Close()
 		return nil, errors.Join(err, s.house.close())
 	}
-	s.doors = newDoors(s.house, s.web, log.With("station", "ingest"))
+	s.doors = newDoors(s.house, s.web, s.health, log.With("station", "ingest"))
 	if err := s.doors.apply(c); err != nil {
 		ln.Close()
 		s.status.close()
 		return nil, errors.Join(err, s.house.close())
 	}
 	s.web.Ready()
+	s.health.Started()
 	s.serve(ctx, ln, c.TLS)
 	for _, n := range p.notServed {
 		log.Warn("a section is accepted and not served", "section", n.Section, "reason", n.Reason)
@@ -240,6 +244,7 @@ func (s *Server) Wait(ctx context.Context) error {
 	wg.Go(func() { s.house.closeIdle(bg) })
 	wg.Go(func() { s.house.heal(bg) })
 	wg.Go(func() { s.watchFiles(bg) })
+	wg.Go(func() { s.watchHealth(bg) })
 	var err error
 	select {
 	case err = <-s.done:
@@ -248,6 +253,7 @@ func (s *Server) Wait(ctx context.Context) error {
 		}
 	case <-ctx.Done():
 	}
+	s.health.Stopping()
 	cancel()
 	stopCtx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -82,6 +83,7 @@ type surroundings struct {
 	started time.Time
 	process *prometheus.Registry
 	live    *web.Live
+	http    http.Handler // the one port
 	log     *slog.Logger
 	// configOK and configAt tell of the last configuration offered.
 	configOK func() bool
@@ -188,6 +190,12 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	statsdConf := plan.conf.StatsD
 	statsdConf.MaxPacket = plan.conf.Limits.MaxLineBytes
 	t.statsd = ingest.NewStatsD(t.sink, statsdConf, t.counts, ingestLog)
+	graphiteConf := plan.conf.Graphite
+	graphiteConf.MaxLine = plan.conf.Limits.MaxLineBytes
+	graphite, err := ingest.NewGraphite(t.sink, graphiteConf, ingestLog)
+	if err != nil {
+		return nil, fmt.Errorf("graphite: %w", err)
+	}
 	pushes, err := state.NewPushes(t.db)
 	if err != nil {
 		return nil, err
@@ -209,7 +217,12 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		RemoteWrite: ingest.RemoteWrite(t.sink, ingest.RemoteWriteConfig{MaxBytes: plan.conf.Limits.MaxDecompressedBytes}, ingestLog),
 		Throttle:    ingest.NewThrottle(plan.conf.Limits.MaxConcurrentWrites, t.counts),
 		Influx:      ingest.NewInflux(t.sink, ingest.InfluxConfig{MaxBytes: plan.conf.Limits.MaxDecompressedBytes, MaxLine: plan.conf.Limits.MaxLineBytes}, ingestLog),
-		StatsD:      t.statsd, Push: t.push,
+		OpenTSDB:    ingest.NewOpenTSDB(t.sink, ingest.OpenTSDBConfig{MaxBytes: plan.conf.Limits.MaxDecompressedBytes, MaxLine: plan.conf.Limits.MaxLineBytes, HTTP: only(openTSDBPaths, env.http)}, ingestLog),
+		Graphite:    graphite, StatsD: t.statsd, Push: t.push,
+		OTLP: ingest.NewOTLP(t.sink, ingest.OTLPConfig{
+			MaxBytes: plan.conf.Limits.MaxDecompressedBytes, Lookback: t.engines.Config.Lookback,
+			Settings: func() pconfig.OTLPConfig { return t.cfg.Load().OTLPConfig },
+		}, ingestLog),
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,

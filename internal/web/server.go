@@ -330,7 +330,8 @@ func (s *Server) routes() *http.ServeMux {
 	})
 	s.influx(plain, t)
 	s.pushgateway(t)
-	t("POST /api/v1/otlp/v1/metrics", record.Write, prometheusAPI)
+	s.opentsdb(plain, t)
+	s.otlp(t)
 	for _, m := range []string{"POST", "PUT"} {
 		t(m+" /api/v1/admin/tsdb/", record.Admin, prometheusAPI)
 	}

@@ -40,6 +40,9 @@ type Tenant struct {
 	// Throttle bounds the writing of all of them.
 	Throttle *ingest.Throttle
 	Influx   *ingest.Influx
+	OpenTSDB *ingest.OpenTSDB
+	Graphite *ingest.Graphite
+	OTLP     *ingest.OTLP
 	StatsD   *ingest.StatsD
 	Push     *ingest.Push
 
