@@ -235,7 +235,9 @@ func (g *Graphite) point(b *Batch, s *graphiteScratch, n int, path []byte, t int
 		b.Skip("nan")
 		return
 	}
-	if len(g.templates) > 0 {
+	// A path that is also the name is found as fast by that, with one entry less.
+	parted := len(g.templates) > 0 || bytes.IndexByte(path, ';') >= 0
+	if parted {
 		s.raw = append(append(s.raw[:0], g.mark...), path...)
 		if e := b.expected(s.raw); e != nil && len(e.key) == len(s.raw) {
 			b.use(e)
@@ -251,7 +253,7 @@ func (g *Graphite) point(b *Batch, s *graphiteScratch, n int, path []byte, t int
 		b.Refuse(n, reason, err)
 		return
 	}
-	if len(g.templates) > 0 {
+	if parted {
 		b.knownAs(s.raw)
 	}
 	b.Point(n, t, v)

@@ -92,7 +92,6 @@ func TestOpenTSDBPut(t *testing.T) {
 	// Times.
 	f("put a 1479496100123 1 b=c", "a{b=c} 1@1479496100123")
 	f("put a 1479496100.123 1 b=c", "a{b=c} 1@1479496100123")
-	f("put a 4294967295 1 b=c refuse=d", "a{b=c, refuse=d} 1@4294967295000")
 	f("put a 4294967296 1 b=c", "a{b=c} 1@4294967296")
 	// Values.
 	f("put a 1 -9223372036854775808 b=c", "a{b=c} -9.223372036854776e+18@1000")
@@ -136,6 +135,7 @@ func TestOpenTSDBPutRefuses(t *testing.T) {
 	f("put a 1 1 __name__=c", "put: illegal argument: the tag __name__ is taken", "invalid_tag")
 	f("put a 1 1"+strings.Repeat(" b=c", 257), "put: illegal argument: too many tags", "invalid_tag")
 	f("put a 1 1 refused=1", "put: illegal argument: series {__name__=\"a\", refused=\"1\"}: sample at 1970-01-01T00:00:01Z: out of order", "out_of_order")
+	f("put a 4294967295 1 b=c", "put: illegal argument: series {__name__=\"a\", b=\"c\"}: sample at 2106-02-07T06:28:15Z is more than 10m0s ahead", "future")
 	f("put a 9999999999999 1 b=c", "put: illegal argument: series", "future")
 	f("put "+strings.Repeat("a", 10_000), "put: illegal argument: the line has more than 10000 bytes\n", "line_too_long")
 	f("rollup 1h-sum a 1 1 b=c", "unknown command: rollup. Try `help'.\n", "unknown_command")
