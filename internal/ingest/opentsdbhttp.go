@@ -175,7 +175,7 @@ func (o *OpenTSDB) points(b *Batch, body []byte) (n int, err error) {
 		n++
 		if body[j.at] != '{' {
 			j.skip()
-			b.Refuse(n, "malformed", errors.New("the data point is not an object"))
+			b.Refuse(n, openTSDBNoObject.reason, openTSDBNoObject)
 			return
 		}
 		p := openTSDBPoint{tags: (*tags)[:0]}
