@@ -18,12 +18,14 @@ const module = "github.com/vedette-sre/vedette/"
 // why.
 var mayImport = map[string][]string{
 	// instrument is for other people's programs: few imports, none of ours.
-	"instrument":      {},
-	"cmd/vedette":     {"internal/app"},
-	"e2e":             {}, // tests beside real peers
-	"e2e/bench":       {}, // drives whole processes from outside
-	"internal/record": {},
-	"internal/probe":  {"internal/record", "internal/probe/browser"},
+	"instrument":        {},
+	"instrument/health": {"instrument"},
+	"instrument/export": {"instrument"},
+	"cmd/vedette":       {"internal/app"},
+	"e2e":               {}, // tests beside real peers
+	"e2e/bench":         {}, // drives whole processes from outside
+	"internal/record":   {},
+	"internal/probe":    {"internal/record", "internal/probe/browser"},
 	// browser hides a Chromium and its protocol.
 	"internal/probe/browser": {"internal/record"},
 	"internal/fleet":         {"internal/record"},
@@ -39,7 +41,7 @@ var mayImport = map[string][]string{
 	"internal/demo": {},
 	"internal/web": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify"},
-	"internal/app": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/app": {"instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify", "internal/web", "internal/demo", "internal/importer"},
 }
 
@@ -62,10 +64,10 @@ var home = map[string][]string{
 	"github.com/goccy/go-yaml":                           {"internal/app", "internal/importer"}, // importer: checks as the app reads them
 	"github.com/prometheus/client_golang/exp/api/remote": {"internal/ingest"},
 	"github.com/prometheus/prometheus/prompb":            {"internal/ingest", "e2e/bench"},
-	"github.com/prometheus/prometheus/storage/remote":    {"internal/app"},
+	"github.com/prometheus/prometheus/storage/remote":    {"internal/app", "internal/ingest"}, // ingest: the translation of OTLP
 	"github.com/prometheus/prometheus/discovery":         {"internal/ingest"},
 	"github.com/coder/websocket":                         {"internal/probe"},
-	"google.golang.org/grpc":                             {"internal/probe"},
+	"google.golang.org/grpc":                             {"internal/probe", "internal/ingest", "internal/app"},
 	"github.com/robfig/cron":                             {"internal/judge"},
 	"github.com/prometheus/prometheus/rules":             {"internal/judge", "internal/query", "internal/app"},
 }

@@ -216,5 +216,13 @@ func (d *Distribution) AtMost(bounds []float64) []uint64 {
 	for ; i < len(bounds); i++ {
 		out[i] = sum
 	}
+	for i, b := range bounds {
+		switch { // what the extremes tell is exact
+		case b >= d.Max:
+			out[i] = d.Count
+		case b < d.Min:
+			out[i] = 0
+		}
+	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/vedette-sre/vedette/internal/fleet"
+	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/query"
@@ -42,6 +44,9 @@ type Config struct {
 	Browser probe.BrowserConfig `yaml:"browser"`
 	// Limits of the HTTP server, for all tenants together.
 	HTTP web.Limits `yaml:"http"`
+	// Listeners are the addresses beside Listen. A protocol that is not named
+	// listens at its default address.
+	Listeners []ListenerConfig `yaml:"listeners"`
 
 	TenantConfig `yaml:",inline"`
 	// Tenants are further tenants, each with the same sections as the top
@@ -52,6 +57,8 @@ type Config struct {
 	content    []byte  // of the file
 	schema     *schema // where its keys stand
 	derivedURL bool    // ExternalURL was made of Listen
+
+	noDefaultListeners bool // Listen left its port to the system
 }
 
 // TLSFiles name a certificate and its key.
@@ -79,6 +86,10 @@ type TenantConfig struct {
 	Limits     TenantLimits    `yaml:"limits"`
 	Query      query.Config    `yaml:"query"`
 	Outbox     OutboxConfig    `yaml:"outbox"`
+	// StatsD and Pushgateway are how those protocols are taken.
+	StatsD      ingest.StatsDConfig   `yaml:"statsd"`
+	Pushgateway ingest.PushConfig     `yaml:"pushgateway"`
+	Graphite    ingest.GraphiteConfig `yaml:"graphite"`
 	// Watch says whether the tenant stores the metrics of this process and
 	// host; default true for the tenant "default" and false for others.
 	Watch *bool `yaml:"watch"`
@@ -99,8 +110,11 @@ type Retention struct {
 type TenantLimits struct {
 	metric.Limits       `yaml:",inline"`
 	MaxConcurrentWrites int `yaml:"max_concurrent_writes"` // default 32
-	MaxChecks           int `yaml:"max_checks"`            // default 20,000
-	CheckWorkers        int `yaml:"check_workers"`         // runs of checks at once; default 64
+	// MaxDecompressedBytes is how large a request may become; default 64 MiB.
+	MaxDecompressedBytes int64 `yaml:"max_decompressed_bytes"`
+	MaxLineBytes         int   `yaml:"max_line_bytes"` // of a line protocol; default 1 MiB for Influx, 64 KiB for others
+	MaxChecks            int   `yaml:"max_checks"`     // default 20,000
+	CheckWorkers         int   `yaml:"check_workers"`  // runs of checks at once; default 64
 }
 
 // OutboxConfig tells how stubbornly notifications are sent.
@@ -187,6 +201,16 @@ func (c *Config) validate() error {
 	if err := c.HTTP.Validate(); err != nil {
 		return &fieldError{"$.http", err}
 	}
+	for i, l := range c.Listeners {
+		p := fmt.Sprintf("$.listeners[%d]", i)
+		var fe *fieldError
+		if err := l.validate(c.Auth.Enabled()); errors.As(err, &fe) {
+			return &fieldError{p + fe.path, fe.err}
+		}
+		if _, known := c.Tenants[l.Tenant]; l.Tenant != "" && l.Tenant != string(record.DefaultTenant) && !known {
+			return at(p+".tenant", "%q is not a tenant; tenants: names them", l.Tenant)
+		}
+	}
 	if err := c.Browser.Validate(); err != nil {
 		return &fieldError{"$.browser", err}
 	}
@@ -252,11 +276,18 @@ func (t *TenantConfig) validate(path string) error {
 		{"limits.max_series", t.Limits.MaxSeries}, {"limits.max_labels", t.Limits.MaxLabels},
 		{"limits.max_label_name_bytes", t.Limits.MaxLabelName}, {"limits.max_label_value_bytes", t.Limits.MaxLabelValue},
 		{"limits.max_concurrent_writes", t.Limits.MaxConcurrentWrites}, {"limits.max_checks", t.Limits.MaxChecks},
-		{"limits.check_workers", t.Limits.CheckWorkers},
+		{"limits.check_workers", t.Limits.CheckWorkers}, {"limits.max_decompressed_bytes", int(t.Limits.MaxDecompressedBytes)},
+		{"limits.max_line_bytes", t.Limits.MaxLineBytes},
 		{"query.max_samples", t.Query.MaxSamples}, {"query.max_concurrent", t.Query.MaxConcurrent},
 	} {
 		if l.v < 0 {
 			return at(path+"."+l.key, "%d: want a number above 0; leave the key away for the default", l.v)
+		}
+	}
+	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate(), t.Graphite.Validate()} {
+		if err != nil {
+			section, rest, _ := strings.Cut(err.Error(), ": ")
+			return at(path+"."+section, "%s", rest)
 		}
 	}
 	if n := time.Duration(t.Retention.Metrics); n != 0 && n < 2*time.Hour {
@@ -431,6 +462,16 @@ func (c *Config) restartNeeded(was *Config) error {
 			key = "retention.checks_failed"
 		case t.Limits.MaxConcurrentWrites != o.Limits.MaxConcurrentWrites:
 			key = "limits.max_concurrent_writes"
+		case t.Limits.MaxDecompressedBytes != o.Limits.MaxDecompressedBytes:
+			key = "limits.max_decompressed_bytes"
+		case t.Limits.MaxLineBytes != o.Limits.MaxLineBytes:
+			key = "limits.max_line_bytes"
+		case t.StatsD != o.StatsD:
+			key = "statsd"
+		case !reflect.DeepEqual(t.Graphite, o.Graphite):
+			key = "graphite"
+		case t.Pushgateway != o.Pushgateway:
+			key = "pushgateway"
 		case t.Limits.CheckWorkers != o.Limits.CheckWorkers:
 			key = "limits.check_workers"
 		case (t.Watch == nil) != (o.Watch == nil) || t.Watch != nil && *t.Watch != *o.Watch:

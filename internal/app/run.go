@@ -11,12 +11,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/vedette-sre/vedette/instrument/health"
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/web"
 )
@@ -31,6 +33,8 @@ type Server struct {
 
 	house   *house
 	status  *statusPages
+	doors   *doors
+	health  *health.Health
 	web     *web.Server
 	auth    *web.Auth
 	addr    string
@@ -127,7 +131,8 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 		Reload:      s.Reload, Config: s.configState, Listeners: s.listeners, Backup: s.backup,
 		Started: s.started, ExternalHost: u.Hostname(), Log: log.With("station", "web"),
 	})
-	env.live = s.web.Live()
+	env.live, env.http = s.web.Live(), s.web
+	s.health = newHealth(s)
 	s.house = newHouse(env, p)
 	h.house = s.house
 	s.status = newStatusPages(s.house, log.With("station", "web"))
@@ -140,7 +145,14 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 		ln.Close()
 		return nil, errors.Join(err, s.house.close())
 	}
+	s.doors = newDoors(s.house, s.web, s.health, log.With("station", "ingest"))
+	if err := s.doors.apply(c); err != nil {
+		ln.Close()
+		s.status.close()
+		return nil, errors.Join(err, s.house.close())
+	}
 	s.web.Ready()
+	s.health.Started()
 	s.serve(ctx, ln, c.TLS)
 	for _, n := range p.notServed {
 		log.Warn("a section is accepted and not served", "section", n.Section, "reason", n.Reason)
@@ -187,6 +199,7 @@ func (s *Server) settle(c *Config) {
 		return
 	}
 	c.Listen = s.addr
+	c.noDefaultListeners = true // a throwaway server takes no well-known ports
 	if c.derivedURL {
 		c.ExternalURL = ""
 		c.setDefaults()
@@ -231,6 +244,7 @@ func (s *Server) Wait(ctx context.Context) error {
 	wg.Go(func() { s.house.closeIdle(bg) })
 	wg.Go(func() { s.house.heal(bg) })
 	wg.Go(func() { s.watchFiles(bg) })
+	wg.Go(func() { s.watchHealth(bg) })
 	var err error
 	select {
 	case err = <-s.done:
@@ -239,12 +253,14 @@ func (s *Server) Wait(ctx context.Context) error {
 		}
 	case <-ctx.Done():
 	}
+	s.health.Stopping()
 	cancel()
 	stopCtx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
 	if serr := s.http.Shutdown(stopCtx); serr != nil {
 		s.http.Close() // slow clients are cut after ten seconds
 	}
+	s.doors.close()
 	wg.Wait()
 	s.status.close()
 	return errors.Join(err, s.house.close(), s.lock.Close())
@@ -310,6 +326,9 @@ func (s *Server) reload(ctx context.Context) error {
 	if err := s.status.apply(p); err != nil {
 		return err
 	}
+	if err := s.doors.apply(p.conf); err != nil {
+		return err
+	}
 	if err := s.auth.Apply(p.conf.Auth); err != nil {
 		return err
 	}
@@ -320,7 +339,7 @@ func (s *Server) reload(ctx context.Context) error {
 }
 
 func (s *Server) listeners() []web.Listener {
-	return append([]web.Listener{{Name: "http", Address: s.addr, State: "listening"}}, s.status.views()...)
+	return slices.Concat([]web.Listener{{Name: "http", Address: s.addr, State: "listening"}}, s.doors.list(), s.status.views())
 }
 
 // certificate reads the TLS files again when they change.

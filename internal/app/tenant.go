@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,8 @@ type tenant struct {
 	writer   *ingest.Writer
 	counts   *ingest.Counts
 	sink     *ingest.Sink
+	statsd   *ingest.StatsD
+	push     *ingest.Push
 	cfg      atomic.Pointer[pconfig.Config]
 
 	cancel  context.CancelFunc
@@ -80,6 +83,7 @@ type surroundings struct {
 	started time.Time
 	process *prometheus.Registry
 	live    *web.Live
+	http    http.Handler // the one port
 	log     *slog.Logger
 	// configOK and configAt tell of the last configuration offered.
 	configOK func() bool
@@ -182,6 +186,23 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		return nil, err
 	}
 
+	ingestLog := t.log.With("station", "ingest")
+	statsdConf := plan.conf.StatsD
+	statsdConf.MaxPacket = plan.conf.Limits.MaxLineBytes
+	t.statsd = ingest.NewStatsD(t.sink, statsdConf, t.counts, ingestLog)
+	graphiteConf := plan.conf.Graphite
+	graphiteConf.MaxLine = plan.conf.Limits.MaxLineBytes
+	graphite, err := ingest.NewGraphite(t.sink, graphiteConf, ingestLog)
+	if err != nil {
+		return nil, fmt.Errorf("graphite: %w", err)
+	}
+	pushes, err := state.NewPushes(t.db)
+	if err != nil {
+		return nil, err
+	}
+	if t.push, err = ingest.NewPush(t.sink, pushes, plan.conf.Pushgateway, t.counts, ingestLog); err != nil {
+		return nil, err
+	}
 	build := prometheusBuild(env.version)
 	t.cfg.Store(plan.prometheus)
 	promAPI := query.NewAPI("/api/v1", query.APIOptions{
@@ -192,8 +213,16 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	})
 	t.view = &web.Tenant{
 		Name: name, Prometheus: promAPI,
-		Federate:     query.Federate(t.store, t.engines.Parser, t.engines.Config.Lookback, func() pconfig.Config { return *t.cfg.Load() }, t.log),
-		RemoteWrite:  ingest.RemoteWrite(t.sink, ingest.RemoteWriteConfig{MaxConcurrent: plan.conf.Limits.MaxConcurrentWrites}, t.log.With("station", "ingest")),
+		Federate:    query.Federate(t.store, t.engines.Parser, t.engines.Config.Lookback, func() pconfig.Config { return *t.cfg.Load() }, t.log),
+		RemoteWrite: ingest.RemoteWrite(t.sink, ingest.RemoteWriteConfig{MaxBytes: plan.conf.Limits.MaxDecompressedBytes}, ingestLog),
+		Throttle:    ingest.NewThrottle(plan.conf.Limits.MaxConcurrentWrites, t.counts),
+		Influx:      ingest.NewInflux(t.sink, ingest.InfluxConfig{MaxBytes: plan.conf.Limits.MaxDecompressedBytes, MaxLine: plan.conf.Limits.MaxLineBytes}, ingestLog),
+		OpenTSDB:    ingest.NewOpenTSDB(t.sink, ingest.OpenTSDBConfig{MaxBytes: plan.conf.Limits.MaxDecompressedBytes, MaxLine: plan.conf.Limits.MaxLineBytes, HTTP: only(openTSDBPaths, env.http)}, ingestLog),
+		Graphite:    graphite, StatsD: t.statsd, Push: t.push,
+		OTLP: ingest.NewOTLP(t.sink, ingest.OTLPConfig{
+			MaxBytes: plan.conf.Limits.MaxDecompressedBytes, Lookback: t.engines.Config.Lookback,
+			Settings: func() pconfig.OTLPConfig { return t.cfg.Load().OTLPConfig },
+		}, ingestLog),
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
@@ -221,6 +250,8 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 		})
 	}
 	run("notify", t.notifier.Run)
+	run("statsd", t.statsd.Run)
+	run("push", t.push.Run)
 	run("scrape", t.scraper.Run)
 	run("judge", t.rules.Run)
 	run("checks", t.checks.Run)

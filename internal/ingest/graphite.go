@@ -25,15 +25,15 @@ type GraphiteConfig struct {
 	// Templates turn parts of a path into labels: "filter template tags", where
 	// filter and tags may be left out, such as "stats.* .host.measurement* region=us".
 	// The most specific filter wins. Without one the whole path is the name.
-	Templates []string
+	Templates []string `yaml:"templates"`
 	// Separator joins the parts of a name or a label; default ".".
-	Separator string
+	Separator string `yaml:"separator"`
 	// MaxLine is how many bytes a line may have; default 64 KiB.
-	MaxLine int
+	MaxLine int `yaml:"-"`
 	// MaxPickle is how many bytes a pickle may have; default 1 MiB, as carbon has it.
-	MaxPickle int64
+	MaxPickle int64 `yaml:"max_pickle_bytes"`
 	// IdleTimeout ends a connection on which nothing comes; default 5 min.
-	IdleTimeout time.Duration
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
 }
 
 // Validate says what is wrong with the config.

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/VictoriaMetrics/easyproto"
 	"github.com/klauspost/compress/snappy"
@@ -22,17 +21,11 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
-// DefaultConcurrentWrites is how many requests are written at once.
-const DefaultConcurrentWrites = 32
-
 // DefaultMaxBytes is how large a request may be once it is decompressed.
 const DefaultMaxBytes = 64 << 20
 
 // RemoteWriteConfig bounds remote write. Zero means the default.
 type RemoteWriteConfig struct {
-	// MaxConcurrent is how many requests are worked on at once; default 32. More
-	// wait a second and are then told 503 with Retry-After.
-	MaxConcurrent int
 	// MaxBytes is how large a request may be decompressed; default 64 MiB.
 	MaxBytes int64
 }
@@ -47,7 +40,7 @@ type RemoteWriteConfig struct {
 // what remote write costs elsewhere is making and collecting those.
 func RemoteWrite(sink *Sink, cfg RemoteWriteConfig, log *slog.Logger) http.Handler {
 	rw := &remoteWrite{sink: sink, maxBytes: cmp.Or(cfg.MaxBytes, DefaultMaxBytes), log: log}
-	return postOnly(Throttle(rw, cmp.Or(cfg.MaxConcurrent, DefaultConcurrentWrites), sink.counts))
+	return postOnly(rw)
 }
 
 func postOnly(next http.Handler) http.Handler {
@@ -57,34 +50,6 @@ func postOnly(next http.Handler) http.Handler {
 			http.Error(w, "remote write is sent with POST", http.StatusMethodNotAllowed)
 			return
 		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// Throttle lets n requests in at once; the others wait for a second and are then
-// told 503 with Retry-After.
-func Throttle(next http.Handler, n int, counts *Counts) http.Handler {
-	slots := make(chan struct{}, n)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case slots <- struct{}{}:
-		default:
-			t := time.NewTimer(time.Second)
-			defer t.Stop()
-			select {
-			case slots <- struct{}{}:
-			case <-r.Context().Done():
-				// Nobody may be there to read it; an empty answer would be a 200.
-				http.Error(w, "the request ended before its turn", http.StatusServiceUnavailable)
-				return
-			case <-t.C:
-				counts.throttle()
-				w.Header().Set("Retry-After", "1")
-				http.Error(w, fmt.Sprintf("%d requests are being written already; retry, or raise limits.max_concurrent_writes", n), http.StatusServiceUnavailable)
-				return
-			}
-		}
-		defer func() { <-slots }()
 		next.ServeHTTP(w, r)
 	})
 }

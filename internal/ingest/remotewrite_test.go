@@ -466,7 +466,7 @@ func TestRemoteWriteThrottle(t *testing.T) {
 	body := pack(t, bodyV2([]tsSeries{series("a", at(time.Now().UnixMilli(), 1))}))
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{d.store, make(chan struct{}), make(chan struct{})}
-		d.h = ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{MaxFuture: 100 * 365 * 24 * time.Hour}, d.counts), ingest.RemoteWriteConfig{MaxConcurrent: 1}, quietLog())
+		d.h = ingest.NewThrottle(1, d.counts).Wrap(ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{MaxFuture: 100 * 365 * 24 * time.Hour}, d.counts), ingest.RemoteWriteConfig{}, quietLog()))
 		first := make(chan *httptest.ResponseRecorder)
 		go func() { first <- d.raw(typeV2, "snappy", body) }()
 		<-s.in

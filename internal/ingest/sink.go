@@ -272,6 +272,31 @@ func (b *Batch) Label(name, value string) {
 	b.cur = notLooked
 }
 
+// Rename gives the series that was begun with Begin another metric name and
+// keeps its labels: for protocols with several values under the same labels.
+// Only the head of the key changes. A series that was too large stays so.
+func (b *Batch) Rename(name string) {
+	b.rawKey, b.cur = nil, notLooked
+	if b.tooBig > 0 {
+		return // its labels were not kept
+	}
+	const at = 1 + len(labels.MetricName) // of the name in the key
+	tail := b.key[at+sized(b.key[at:]):]
+	size := 1 + len(name)
+	if len(name) >= 255 {
+		size += 3
+	}
+	n := at + size + len(tail)
+	if n > maxSeriesLabelBytes {
+		b.tooBig = n
+		return
+	}
+	b.key = slices.Grow(b.key, size)
+	copy(b.key[at+size:n], tail)
+	b.key = b.key[:n]
+	appendSized(b.key[:at], name)
+}
+
 // appendSized encodes as labels.Labels does: a byte of length, or 255 and three
 // bytes, little-endian.
 func appendSized(dst []byte, s string) []byte {
@@ -281,6 +306,14 @@ func appendSized(dst []byte, s string) []byte {
 		dst = append(dst, 255, byte(n), byte(n>>8), byte(n>>16))
 	}
 	return append(dst, s...)
+}
+
+// sized is how many bytes the string encoded at the start of key takes.
+func sized(key []byte) int {
+	if n := int(key[0]); n < 255 {
+		return 1 + n
+	}
+	return 4 + (int(key[1]) | int(key[2])<<8 | int(key[3])<<16)
 }
 
 // The labels of one series, and those of all new series of a request, may take

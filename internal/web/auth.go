@@ -241,7 +241,11 @@ func (a *Auth) identify(r *http.Request) (record.Caller, *session, error) {
 		return local, nil, nil
 	}
 	if h := r.Header.Get("Authorization"); h != "" {
-		if tok, ok := strings.CutPrefix(h, "Bearer "); ok {
+		tok, ok := strings.CutPrefix(h, "Bearer ")
+		if !ok {
+			tok, ok = strings.CutPrefix(h, "Token ") // as clients of InfluxDB 2 say it
+		}
+		if ok {
 			if c, ok := a.byToken(strings.TrimSpace(tok)); ok {
 				return c, nil, nil
 			}

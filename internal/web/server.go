@@ -233,6 +233,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
+	influxLogin(r)
 	s.mux.ServeHTTP(w, r)
 }
 
@@ -324,10 +325,13 @@ func (s *Server) routes() *http.ServeMux {
 		return nil
 	})
 	t("POST /api/v1/write", record.Write, func(w http.ResponseWriter, r *http.Request, t *Tenant) error {
-		t.RemoteWrite.ServeHTTP(w, r)
+		t.Throttle.Wrap(t.RemoteWrite).ServeHTTP(w, r)
 		return nil
 	})
-	t("POST /api/v1/otlp/v1/metrics", record.Write, prometheusAPI)
+	s.influx(plain, t)
+	s.pushgateway(t)
+	s.opentsdb(plain, t)
+	s.otlp(t)
 	for _, m := range []string{"POST", "PUT"} {
 		t(m+" /api/v1/admin/tsdb/", record.Admin, prometheusAPI)
 	}

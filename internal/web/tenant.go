@@ -37,6 +37,15 @@ type Tenant struct {
 	// The doors of foreign protocols.
 	Prometheus, Federate, RemoteWrite, Alertmanager, Blackbox http.Handler
 
+	// Throttle bounds the writing of all of them.
+	Throttle *ingest.Throttle
+	Influx   *ingest.Influx
+	OpenTSDB *ingest.OpenTSDB
+	Graphite *ingest.Graphite
+	OTLP     *ingest.OTLP
+	StatsD   *ingest.StatsD
+	Push     *ingest.Push
+
 	Engines   *query.Engines
 	Queryable storage.Queryable
 	Store     *metric.Store

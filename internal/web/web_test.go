@@ -321,6 +321,9 @@ func TestOutside(t *testing.T) {
 		"GET /status": true, "GET /status/": true, // pages that were configured to be public
 		// The hub of the tenant knows agents by the token of their location.
 		"GET /api/v1/fleet/stream": true, "POST /api/v1/fleet/results": true,
+		// Clients ask whether a server is there, and its version, before they show
+		// who they are.
+		"GET /ping": true, "GET /health": true, "GET /api/version": true,
 	}
 	n := 0
 	for _, r := range b.web.Routes() {
@@ -376,6 +379,9 @@ func TestRoles(t *testing.T) {
 		"POST /api/v1/markers":                                       record.Write,
 		"DELETE /api/v1/markers/{id}":                                record.Write,
 		"GET /api/v1/reports/uptime":                                 record.Read, "GET /api/v1/notes": record.Read, "POST /api/v1/notes": record.Write, "DELETE /api/v1/notes/{id}": record.Write,
+		"POST /write": record.Write, "POST /api/v2/write": record.Write, "GET /query": record.Write, "POST /query": record.Write,
+		"PUT /metrics/": record.Write, "POST /metrics/": record.Write, "DELETE /metrics/": record.Write, "GET /api/v1/metrics": record.Read,
+		"POST /api/put": record.Write, "PUT /api/put": record.Write, "GET /api/stats": record.Read, "POST /v1/metrics": record.Write,
 		"POST /-/reload": record.Admin, "PUT /-/reload": record.Admin, "GET /debug/pprof/": record.Admin, "GET /debug/pprof/cmdline": record.Admin,
 		"GET /debug/pprof/profile": record.Admin, "GET /debug/pprof/symbol": record.Admin, "GET /debug/pprof/trace": record.Admin,
 	}
@@ -385,6 +391,9 @@ func TestRoles(t *testing.T) {
 		"GET /api/v1/live": true, "GET /debug/pprof/profile": true, "GET /debug/pprof/trace": true, "GET /api/v1/now": true,
 		"GET /api/v1/checks": true, "GET /api/v1/checks/{id}/runs": true, "POST /api/v1/checks/{id}/run": true, "GET /api/v1/outbox": true,
 		"POST /api/v1/outbox/{id}/retry": true, "GET /api/v1/itself": true,
+		"POST /write": true, "POST /api/v2/write": true, "GET /query": true, "POST /query": true, "PUT /metrics/": true, "POST /metrics/": true,
+		"DELETE /metrics/": true, "GET /api/v1/metrics": true, "POST /api/put": true, "PUT /api/put": true, "GET /api/stats": true,
+		"POST /v1/metrics": true, "POST /api/v1/otlp/v1/metrics": true,
 		"GET /api/v1/reports/uptime":                                 true,
 		"GET /api/v1/notes":                                          true,
 		"POST /api/v1/notes":                                         true,

