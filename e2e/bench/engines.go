@@ -44,7 +44,11 @@ func engines(ctx context.Context, o options) error {
 
 	g := newGenerator(o.series)
 	steps := o.hours * 3600 / 30
-	begin := time.Now().Add(-time.Duration(o.hours) * time.Hour).Truncate(30 * time.Second)
+	// A third of the time is left for the Influx lines, which come after.
+	begin := time.Now().Add(-time.Duration(o.hours) * time.Hour * 3 / 2).Truncate(30 * time.Second)
+	if err := sleep(ctx, 3*time.Second); err != nil { // what a start costs is over
+		return err
+	}
 
 	// The first step makes all series; it is told apart.
 	fresh := make([]float64, len(all))
@@ -110,8 +114,7 @@ func engines(ctx context.Context, o options) error {
 			if s.name == "prometheus" {
 				continue
 			}
-			from := steps / 2 // the younger half, which the head still takes
-			u, err := g.writeInflux(ctx, s, begin, from+(steps-from)*part/5, from+(steps-from)*(part+1)/5)
+			u, err := g.writeInflux(ctx, s, begin, steps+steps/2*part/5, steps+steps/2*(part+1)/5)
 			if err != nil {
 				return err
 			}
