@@ -228,6 +228,9 @@ func (g *Graphite) time(b *Batch, n int, seconds float64) (int64, bool) {
 	return t, err == nil
 }
 
+// graphiteSpace is that of paths with tags or templates.
+const graphiteSpace = 5
+
 // point adds a point of a path. NaN says that there is none, and is left out as
 // carbon does.
 func (g *Graphite) point(b *Batch, s *graphiteScratch, n int, path []byte, t int64, v float64) {
@@ -239,12 +242,12 @@ func (g *Graphite) point(b *Batch, s *graphiteScratch, n int, path []byte, t int
 	parted := len(g.templates) > 0 || bytes.IndexByte(path, ';') >= 0
 	if parted {
 		s.raw = append(append(s.raw[:0], g.mark...), path...)
-		if e := b.expected(s.raw); e != nil && len(e.key) == len(s.raw) {
+		if e := after(b.prev, graphiteSpace); e != nil && e.key == string(s.raw) {
 			b.use(e)
 			b.Point(n, t, v)
 			return
 		}
-		if b.beginRaw(s.raw) {
+		if b.beginRaw(graphiteSpace, s.raw) {
 			b.Point(n, t, v)
 			return
 		}
@@ -254,7 +257,7 @@ func (g *Graphite) point(b *Batch, s *graphiteScratch, n int, path []byte, t int
 		return
 	}
 	if parted {
-		b.knownAs(s.raw)
+		b.knownAs(graphiteSpace, s.raw, 0)
 	}
 	b.Point(n, t, v)
 }

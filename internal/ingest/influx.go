@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 	"unsafe"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // InfluxConfig bounds the InfluxDB line protocol. Zero means the default.
@@ -52,17 +54,22 @@ type influxWork struct {
 	buf  []byte // the body
 	line influxLine
 	name []byte // of a series
+	raw  []byte // what a series is known by: the line up to a field's "="
+	// found and values are of a line whose series are known.
+	found  []*sinkSeries
+	values []float64
 }
 
 // free gives w back, unless it is large.
 func (i *Influx) free(w *influxWork) {
-	if cap(w.buf)+cap(w.line.scratch)+cap(w.name) > keptBuffer || cap(w.line.fields)+cap(w.line.tags) > 1<<14 {
+	if cap(w.buf)+cap(w.line.scratch)+cap(w.name) > keptBuffer || cap(w.line.fields)+cap(w.line.tags)+cap(w.found) > 1<<14 {
 		return
 	}
 	l := &w.line
 	clear(l.tags[:cap(l.tags)])
 	clear(l.fields[:cap(l.fields)])
 	l.measurement = ""
+	clear(w.found[:cap(w.found)])
 	i.work.Put(w)
 }
 
@@ -98,6 +105,7 @@ type influxTarget struct {
 func (i *Influx) take(b *Batch, w *influxWork, body []byte, to influxTarget) {
 	l := &w.line
 	line := 1
+	space := influxSpace(to.db)
 	for at := 0; at < len(body); {
 		switch body[at] {
 		case '\n':
@@ -115,6 +123,10 @@ func (i *Influx) take(b *Batch, w *influxWork, body []byte, to influxTarget) {
 			return
 		}
 		src := body[at:]
+		if end := i.known(b, w, src, line, space, to); end > 0 {
+			at += end
+			continue
+		}
 		end, err := l.parse(src[:min(len(src), i.cfg.MaxLine+1)])
 		newlines := l.newlines
 		reason := influxUndecodable
@@ -125,7 +137,7 @@ func (i *Influx) take(b *Batch, w *influxWork, body []byte, to influxTarget) {
 				reason, err = influxTooLong, fmt.Errorf("the line has more than %d bytes", i.cfg.MaxLine)
 			}
 		} else {
-			err = i.points(b, w, line, to)
+			err = i.points(b, w, src, line, space, to)
 		}
 		if err != nil {
 			// Only the first are told, so that only they need a text of their own.
@@ -141,7 +153,7 @@ func (i *Influx) take(b *Batch, w *influxWork, body []byte, to influxTarget) {
 
 // points adds the fields of the line that was parsed. An error means that none
 // was added.
-func (i *Influx) points(b *Batch, w *influxWork, line int, to influxTarget) error {
+func (i *Influx) points(b *Batch, w *influxWork, src []byte, line int, space uint64, to influxTarget) error {
 	l := &w.line
 	t := to.now
 	if l.hasTime {
@@ -155,18 +167,97 @@ func (i *Influx) points(b *Batch, w *influxWork, line int, to influxTarget) erro
 	}
 	w.name = append(append(w.name[:0], l.measurement...), '_')
 	head := len(w.name)
-	for k, f := range l.fields {
+	begun := false
+	// Lines without escapes are known by their bytes the next time.
+	plain := len(l.scratch) == 0
+	w.raw = append(w.raw[:0], src[:l.headLen]...)
+	w.raw = append(w.raw, ' ')
+	for _, f := range l.fields {
+		if plain {
+			w.raw = append(append(w.raw[:l.headLen+1], f.key...), '=')
+			if b.beginRaw(space, w.raw) {
+				b.Point(line, t, f.value)
+				begun = false
+				continue
+			}
+		}
 		w.name = append(w.name[:head], f.key...)
 		name := unsafe.String(unsafe.SliceData(w.name), len(w.name))
-		if k > 0 && b.tooBig == 0 {
+		if begun && b.tooBig == 0 {
 			b.Rename(name)
 		} else {
 			b.Begin(name)
 			w.labels(b, to.db)
+			begun = true
+		}
+		if plain {
+			b.knownAs(space, w.raw, l.headLen+1)
 		}
 		b.Point(line, t, f.value)
 	}
 	return nil
+}
+
+// influxSpace is that of lines for a database.
+func influxSpace(db string) uint64 { return xxhash.Sum64String(db)<<2 | 2 }
+
+// known adds the points of a line whose series came in this order before, and
+// returns where it ends; 0 if it is another line, or one to be looked at closely.
+func (i *Influx) known(b *Batch, w *influxWork, src []byte, line int, space uint64, to influxTarget) int {
+	e := after(b.prev, space)
+	if e == nil || len(src) < len(e.key) || string(src[:len(e.key)]) != e.key {
+		return 0
+	}
+	head := e.head
+	w.found, w.values = w.found[:0], w.values[:0]
+	at := len(e.key)
+	for {
+		if at >= len(src) {
+			return 0
+		}
+		v, end, err := influxNumber(src, at)
+		if err != nil {
+			return 0
+		}
+		w.found, w.values, at = append(w.found, e), append(w.values, v), end
+		if at >= len(src) || src[at] != ',' {
+			break
+		}
+		at++
+		if e = after(e, space); e == nil || e.head != head || e.key[:head] != string(src[:head]) {
+			return 0
+		}
+		field := e.key[head:]
+		if len(src)-at < len(field) || string(src[at:at+len(field)]) != field {
+			return 0
+		}
+		at += len(field)
+	}
+	t := to.now
+	if at < len(src) && src[at] == ' ' {
+		at = skipSpaces(src, at)
+		if !atEnd(src, at) {
+			n, end, err := influxTime(src, at)
+			if err != nil {
+				return 0
+			}
+			if t, err = to.precision.millis(n); err != nil {
+				return 0
+			}
+			at = skipSpaces(src, end)
+		}
+	}
+	if !atEnd(src, at) || at > i.cfg.MaxLine {
+		return 0
+	}
+	for k, e := range w.found {
+		b.use(e)
+		b.Point(line, t, w.values[k])
+	}
+	if at < len(src) && src[at] == '\r' {
+		at++
+	}
+	return at
 }
 
 // labels adds the tags to the series begun, and db where it is in order: senders

@@ -19,6 +19,7 @@ type influxLine struct {
 	measurement string
 	tags        []influxTag
 	fields      []influxField
+	headLen     int   // of the measurement and the tags in the text
 	strings     int   // fields left out because they are text
 	newlines    int   // within the text of such fields
 	time        int64 // in the unit of the request
@@ -132,6 +133,7 @@ func (l *influxLine) head(src []byte) (int, error) {
 		}
 		l.tags = append(l.tags, influxTag{key, l.text(src[at:i], escaped, inTag)})
 	}
+	l.headLen = i
 	i = skipSpaces(src, i)
 	if atEnd(src, i) {
 		return 0, errInfluxFields

@@ -103,6 +103,12 @@ func openTSDBValue(reason, format string, a ...any) *openTSDBFault {
 	return &openTSDBFault{reason, "invalid value", fmt.Sprintf(format, a...)}
 }
 
+// Those that two bytes of JSON can bring about are made once.
+var (
+	openTSDBNoName   = openTSDBArgument("invalid_name", "empty metric name")
+	openTSDBNoObject = openTSDBArgument("malformed", "the data point is not an object")
+)
+
 type openTSDBTag struct{ key, value []byte }
 
 // openTSDBPoint is a point as it is sent. Its bytes lie in the request.
@@ -114,7 +120,7 @@ type openTSDBPoint struct {
 // add checks a point and adds it to b.
 func (p *openTSDBPoint) add(b *Batch, line int) *openTSDBFault {
 	if len(p.metric) == 0 {
-		return openTSDBArgument("invalid_name", "empty metric name")
+		return openTSDBNoName
 	}
 	if f := openTSDBName("metric name", p.metric); f != nil {
 		return f

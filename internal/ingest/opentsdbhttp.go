@@ -6,19 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // Put takes POST and PUT of /api/put, as OpenTSDB 2.4 has it: a data point or a
-// list of them in JSON, maybe with gzip. The points that are right are stored when
+// list of them in JSON, maybe compressed. The points that are right are stored when
 // the answer comes; then it is 204, or 400 when others were not. With the
 // parameter details or summary the answer is JSON that counts them; details has
 // the first ten faults, too. JSON that cannot be read stores nothing.
@@ -105,46 +102,24 @@ func openTSDBDetails(body []byte, out *Outcome) []openTSDBDetail {
 // decode reads the body of a request, which lies in bufs, and adds its n points
 // to b.
 func (o *OpenTSDB) decode(r *http.Request, b *Batch, bufs *buffers) (body []byte, n int, bad *badRequest) {
-	var src io.Reader = r.Body
-	length := r.ContentLength
-	switch enc := r.Header.Get("Content-Encoding"); enc {
-	case "", "identity":
-	case "gzip", "x-gzip":
-		z := gunzipPool.Get().(*gzip.Reader)
-		defer gunzipPool.Put(z)
-		if err := z.Reset(r.Body); err != nil {
-			return nil, 0, openTSDBUnread(err)
-		}
-		src, length = z, 0
-	default:
-		return nil, 0, &badRequest{http.StatusUnsupportedMediaType, fmt.Errorf("the encoding %q is not taken; send gzip or none", enc)}
+	body, err := decompressed(r.Header.Get("Content-Encoding"), r.Body, r.ContentLength, o.cfg.MaxBytes, bufs.plain[:0])
+	bufs.plain = body
+	if err == nil && !json.Valid(body) {
+		err = fmt.Errorf("unable to parse the given JSON: %w", jsonFault(body))
 	}
-	var err error
-	bufs.plain, err = readAll(bufs.plain[:0], io.LimitReader(src, o.cfg.MaxBytes+1), length)
-	body = bufs.plain
-	switch {
-	case err != nil:
-		return nil, 0, openTSDBUnread(err)
-	case int64(len(body)) > o.cfg.MaxBytes:
-		return nil, 0, &badRequest{http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes decompressed; send fewer data points at once", o.cfg.MaxBytes)}
-	case !json.Valid(body):
-		return nil, 0, &badRequest{http.StatusBadRequest, fmt.Errorf("unable to parse the given JSON: %w", jsonFault(body))}
+	if err == nil {
+		n, err = o.points(b, body)
 	}
-	n, err = o.points(b, body)
-	if err != nil {
-		return nil, 0, &badRequest{http.StatusBadRequest, err}
-	}
-	return body, n, nil
-}
-
-var gunzipPool = sync.Pool{New: func() any { return new(gzip.Reader) }}
-
-func openTSDBUnread(err error) *badRequest {
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return &badRequest{http.StatusRequestEntityTooLarge, err}
+	switch {
+	case err == nil:
+		return body, n, nil
+	case errors.As(err, &tooLarge):
+		return nil, 0, &badRequest{http.StatusRequestEntityTooLarge, err}
+	case errors.As(err, &bad):
+		return nil, 0, bad
 	}
-	return &badRequest{http.StatusBadRequest, fmt.Errorf("read the body: %w", err)}
+	return nil, 0, &badRequest{http.StatusBadRequest, err}
 }
 
 // jsonFault says where JSON is wrong.
@@ -175,7 +150,7 @@ func (o *OpenTSDB) points(b *Batch, body []byte) (n int, err error) {
 		n++
 		if body[j.at] != '{' {
 			j.skip()
-			b.Refuse(n, "malformed", errors.New("the data point is not an object"))
+			b.Refuse(n, openTSDBNoObject.reason, openTSDBNoObject)
 			return
 		}
 		p := openTSDBPoint{tags: (*tags)[:0]}

@@ -240,11 +240,14 @@ func walkV1(b *Batch, body []byte) (err error) {
 	return nil
 }
 
+// remoteWriteSpace is that of the labels of a series as 1.0 encodes them.
+const remoteWriteSpace = 1
+
 // seriesV1 reads the labels first, wherever they stand. A sender's bytes for the
 // labels of a series stay the same, so that a known one is not decoded.
 func seriesV1(b *Batch, ts []byte) (err error) {
 	var fc easyproto.FieldContext
-	if e := b.expected(ts); e != nil && onlyOneSample(ts[len(e.key):]) {
+	if e := after(b.prev, remoteWriteSpace); e != nil && len(ts) >= len(e.key) && string(ts[:len(e.key)]) == e.key && onlyOneSample(ts[len(e.key):]) {
 		t, v, err := sampleOf(ts[len(e.key)+2:])
 		if err != nil {
 			return err
@@ -276,7 +279,7 @@ func seriesV1(b *Batch, ts []byte) (err error) {
 		raw = ts
 		rest = nil
 	}
-	if !sorted || !b.beginRaw(raw) {
+	if !sorted || !b.beginRaw(remoteWriteSpace, raw) {
 		b.BeginBare()
 		for src := ts; len(src) > 0; {
 			if src, err = fc.NextField(src); err != nil {
@@ -296,7 +299,7 @@ func seriesV1(b *Batch, ts []byte) (err error) {
 			b.Label(name, value)
 		}
 		if sorted {
-			b.knownAs(raw)
+			b.knownAs(remoteWriteSpace, raw, 0)
 		}
 	}
 	if samples == 0 {

@@ -72,3 +72,28 @@ func BenchmarkRemoteWrite(b *testing.B) {
 		send(bodies[n/batch%len(bodies)])
 	}
 }
+
+// BenchmarkNewSeries writes series that nobody has seen, 2,000 a request. One op
+// is one series.
+func BenchmarkNewSeries(b *testing.B) {
+	const batch = 2_000
+	s := openStore(b, b.TempDir(), metric.Config{})
+	sink := ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry()))
+	now := time.Now().UnixMilli()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; n += batch {
+		bt := sink.Batch("bench")
+		for i := range batch {
+			bt.Begin("http_request_duration_seconds_bucket")
+			bt.Label("instance", fmt.Sprint(n+i))
+			bt.Label("job", "some-job")
+			bt.Label("le", "0.5")
+			bt.Point(0, now, 1)
+		}
+		if _, err := bt.Commit(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		bt.Free()
+	}
+}

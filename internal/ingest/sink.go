@@ -58,7 +58,8 @@ type sinkShard struct {
 // sinkSeries is a series under one of the names that senders have for it.
 type sinkSeries struct {
 	key    string // as sent; see Batch.key
-	raw    bool   // key is of a protocol's own form; see Batch.beginRaw
+	space  uint64 // whose form key has: 0 for Batch.key; see Batch.beginRaw
+	head   int    // of a key with two parts, the length of the first
 	hash   uint64 // of key
 	next   *sinkSeries
 	labels labels.Labels
@@ -105,10 +106,12 @@ type Batch struct {
 
 	prev     *sinkSeries // the series resolved last
 	rawKey   []byte      // what the series begun is to be known by, too
-	key      []byte      // of the series begun: names and values with their lengths, as labels.Labels has them
-	tooBig   int         // bytes of its labels, when they are over the limit
-	budget   int         // bytes of labels that new series may still take
-	cur      int32       // its index in series; or one of the two below
+	rawSpace uint64
+	rawHead  int
+	key      []byte // of the series begun: names and values with their lengths, as labels.Labels has them
+	tooBig   int    // bytes of its labels, when they are over the limit
+	budget   int    // bytes of labels that new series may still take
+	cur      int32  // its index in series; or one of the two below
 	curErr   error
 	curCause string
 
@@ -227,38 +230,41 @@ func (b *Batch) BeginBare() {
 	b.key, b.rawKey, b.tooBig, b.cur = b.key[:0], nil, 0, notLooked
 }
 
-// beginRaw begins the series that was written before under these bytes of a
-// protocol, and reports whether there is one. If not, the caller says what the
-// labels are, with BeginBare and Label, and then knownAs.
-func (b *Batch) beginRaw(raw []byte) bool {
-	hash := xxhash.Sum64(raw)
-	if e := b.s.known(hash, raw, true); e != nil {
+// A protocol may know a series by bytes of its own as well, in a space of its own:
+// a number that is not 0. Known bytes are not decoded.
+
+// beginRaw begins the series that was written before under these bytes, and
+// reports whether there is one. If not, the caller says what the labels are, with
+// BeginBare or Begin and Label, and then knownAs.
+func (b *Batch) beginRaw(space uint64, raw []byte) bool {
+	if e := b.s.known(xxhash.Sum64(raw), raw, space); e != nil {
 		b.use(e)
 		return true
 	}
-	if e := b.fresh[string(raw)]; e != nil && e.raw {
+	if e := b.fresh[string(raw)]; e != nil && e.space == space {
 		b.use(e)
 		return true
 	}
 	return false
 }
 
-// expected returns the series that came next the last time, if src begins with
-// its bytes. The caller hands it to use.
-func (b *Batch) expected(src []byte) *sinkSeries {
-	if b.prev == nil {
+// after returns the series that came after e the last time, nil for none. The
+// caller compares its key and hands it to use.
+func after(e *sinkSeries, space uint64) *sinkSeries {
+	if e == nil {
 		return nil
 	}
-	e := b.prev.succ.Load()
-	if e == nil || !e.raw || len(src) < len(e.key) || string(src[:len(e.key)]) != e.key {
+	if e = e.succ.Load(); e == nil || e.space != space {
 		return nil
 	}
 	return e
 }
 
-// knownAs gives the series begun a further name, the bytes of a protocol, by
-// which beginRaw finds it.
-func (b *Batch) knownAs(raw []byte) { b.rawKey = raw }
+// knownAs gives the series begun a further name, by which beginRaw finds it. head
+// is how many of the bytes it shares with others.
+func (b *Batch) knownAs(space uint64, raw []byte, head int) {
+	b.rawSpace, b.rawKey, b.rawHead = space, raw, head
+}
 
 // Label adds a label to the series begun. Labels may come in any order; one
 // without a value is no label.
@@ -430,7 +436,7 @@ func (o *Outcome) keep(r Refusal) {
 // resolve finds or makes the series begun.
 func (b *Batch) resolve() {
 	if b.prev != nil && b.tooBig == 0 && b.rawKey == nil {
-		if e := b.prev.succ.Load(); e != nil && !e.raw && e.key == string(b.key) {
+		if e := after(b.prev, 0); e != nil && e.key == string(b.key) {
 			b.use(e)
 			return
 		}
@@ -441,7 +447,8 @@ func (b *Batch) resolve() {
 		return
 	}
 	if b.rawKey != nil {
-		e = b.keep(string(b.rawKey), xxhash.Sum64(b.rawKey), true, e.labels, e.same)
+		e = b.keep(string(b.rawKey), xxhash.Sum64(b.rawKey), b.rawSpace, e.labels, e.same)
+		e.head = b.rawHead
 	}
 	b.use(e)
 }
@@ -471,10 +478,10 @@ func (s *Sink) series(b *Batch) (*sinkSeries, string, error) {
 		return nil, "invalid_labels", fmt.Errorf("a series has labels of %d bytes; at most %d are taken", b.tooBig, maxSeriesLabelBytes)
 	}
 	hash := xxhash.Sum64(b.key)
-	if e := s.known(hash, b.key, false); e != nil {
+	if e := s.known(hash, b.key, 0); e != nil {
 		return e, "", nil
 	}
-	if e := b.fresh[string(b.key)]; e != nil && !e.raw {
+	if e := b.fresh[string(b.key)]; e != nil && e.space == 0 {
 		return e, "", nil
 	}
 	ls, cause, err := b.labels()
@@ -484,28 +491,28 @@ func (s *Sink) series(b *Batch) (*sinkSeries, string, error) {
 	sorted := ls.Bytes(nil)
 	name := shareBytes(ls, sorted)
 	if name == string(b.key) {
-		return b.keep(name, hash, false, ls, nil), "", nil
+		return b.keep(name, hash, 0, ls, nil), "", nil
 	}
 	// Another order, or empty labels: the name as the store has it is the series.
 	sortedHash := xxhash.Sum64(sorted)
-	first := s.known(sortedHash, sorted, false)
+	first := s.known(sortedHash, sorted, 0)
 	if first == nil {
-		if e := b.fresh[name]; e != nil && !e.raw {
+		if e := b.fresh[name]; e != nil && e.space == 0 {
 			first = e
 		}
 	}
 	if first == nil {
-		first = b.keep(name, sortedHash, false, ls, nil)
+		first = b.keep(name, sortedHash, 0, ls, nil)
 	}
-	return b.keep(string(b.key), hash, false, first.labels, first), "", nil
+	return b.keep(string(b.key), hash, 0, first.labels, first), "", nil
 }
 
-func (s *Sink) known(hash uint64, key []byte, raw bool) *sinkSeries {
+func (s *Sink) known(hash uint64, key []byte, space uint64) *sinkSeries {
 	sh := &s.shards[hash%sinkShards]
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	for e := sh.m[hash]; e != nil; e = e.next {
-		if e.raw == raw && e.key == string(key) {
+		if e.space == space && e.key == string(key) {
 			return e
 		}
 	}
@@ -523,8 +530,8 @@ func shareBytes(ls labels.Labels, copied []byte) string {
 
 // keep remembers a series for this batch; remember does for all, once the store
 // has it.
-func (b *Batch) keep(key string, hash uint64, raw bool, ls labels.Labels, same *sinkSeries) *sinkSeries {
-	e := &sinkSeries{key: key, hash: hash, raw: raw, labels: ls, same: same}
+func (b *Batch) keep(key string, hash uint64, space uint64, ls labels.Labels, same *sinkSeries) *sinkSeries {
+	e := &sinkSeries{key: key, hash: hash, space: space, labels: ls, same: same}
 	if same == nil {
 		e.same = e
 	}
@@ -538,7 +545,7 @@ func (s *Sink) remember(e *sinkSeries, epoch uint32) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for o := sh.m[e.hash]; o != nil; o = o.next {
-		if o.raw == e.raw && o.key == e.key {
+		if o.space == e.space && o.key == e.key {
 			return
 		}
 	}
