@@ -52,6 +52,7 @@ type Engines struct {
 	slots        *slots
 	counted      *counted
 	memory       *memory
+	folding      *folding
 	close        []func() error
 }
 
@@ -75,9 +76,10 @@ func NewEngines(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Engine
 		})
 	}
 	users, own := mk("users", s), mk("rules", nil)
-	m := newMemory(users, p, cfg.Lookback, cfg.MemoryBytes, reg)
+	f := &folding{QueryEngine: users, parser: p, lookback: cfg.Lookback, maxSamples: cfg.MaxSamples}
+	m := newMemory(f, p, cfg.Lookback, cfg.MemoryBytes, reg)
 	c := newCounted(m, reg)
-	return &Engines{Users: c, memory: m, Rules: own, Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
+	return &Engines{Users: c, memory: m, folding: f, Rules: own, Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
 }
 
 // Remember has the answers of the users' range queries remembered, as long as h
@@ -90,6 +92,10 @@ func (e *Engines) Remember(h History) { e.memory.watch(h) }
 func (e *Engines) Remembered() (known, computed int64) {
 	return e.memory.reused.Load(), e.memory.worked.Load()
 }
+
+// Folded is how many range queries had aggregations that were computed series by
+// series.
+func (e *Engines) Folded() int64 { return e.folding.folded.Load() }
 
 // MemoryBytes is about what remembered answers take.
 func (e *Engines) MemoryBytes() int64 { return e.memory.size() }

@@ -1,0 +1,190 @@
+package query
+
+import (
+	"math"
+
+	"github.com/prometheus/prometheus/util/kahansum"
+)
+
+// window is the samples of a series in (from, to], at least one and none of them
+// stale.
+type window struct {
+	from, to int64 // Unix milliseconds
+	seconds  float64
+	ts       []int64
+	vs       []float64
+	first    int32   // the index of the first in the series
+	resets   []int32 // the indexes in the series of values smaller than the one before; may reach beyond the window, all > first
+}
+
+// overWindow are the functions of a window by their PromQL names; they tell
+// whether the window has a value.
+var overWindow = map[string]func(*window) (float64, bool){
+	"rate": func(w *window) (float64, bool) {
+		growth, factor, ok := w.extrapolate(true)
+		return growth * (factor / w.seconds), ok
+	},
+	"increase": func(w *window) (float64, bool) {
+		growth, factor, ok := w.extrapolate(true)
+		return growth * factor, ok
+	},
+	"delta": func(w *window) (float64, bool) {
+		growth, factor, ok := w.extrapolate(false)
+		return growth * factor, ok
+	},
+	"irate":             func(w *window) (float64, bool) { return w.lastTwo(true) },
+	"idelta":            func(w *window) (float64, bool) { return w.lastTwo(false) },
+	"count_over_time":   func(w *window) (float64, bool) { return float64(len(w.vs)), true },
+	"present_over_time": func(*window) (float64, bool) { return 1, true },
+	"last_over_time":    func(w *window) (float64, bool) { return w.vs[len(w.vs)-1], true },
+	"max_over_time":     (*window).max,
+	"min_over_time":     (*window).min,
+	"sum_over_time":     (*window).sum,
+	"avg_over_time":     (*window).mean,
+	"changes":           (*window).changes,
+	"resets": func(w *window) (float64, bool) {
+		n := 0
+		for n < len(w.resets) && int(w.resets[n]-w.first) < len(w.vs) {
+			n++
+		}
+		return float64(n), true
+	},
+}
+
+// extrapolate is the growth from the first to the last sample, and the factor
+// that stretches it to the ends of the window where the samples come that near.
+// A counter that fell was reset.
+func (w *window) extrapolate(counter bool) (growth, factor float64, ok bool) {
+	n := len(w.vs) - 1
+	if n < 1 {
+		return 0, 0, false
+	}
+	growth = w.vs[n] - w.vs[0]
+	if counter {
+		for _, i := range w.resets {
+			at := int(i - w.first)
+			if at > n {
+				break
+			}
+			growth += w.vs[at-1]
+		}
+	}
+	toStart := float64(w.ts[0]-w.from) / 1000
+	toEnd := float64(w.to-w.ts[n]) / 1000
+	sampled := float64(w.ts[n]-w.ts[0]) / 1000
+	between := sampled / float64(n)
+	// Up to 10 % more than the distance of samples is the jitter of a series that
+	// goes on; more is its beginning or end, half a distance away.
+	far := between * 1.1
+	if toStart >= far {
+		toStart = between / 2
+	}
+	if counter && growth > 0 && w.vs[0] >= 0 {
+		// A counter was not below zero.
+		if zero := sampled * (w.vs[0] / growth); zero < toStart {
+			toStart = zero
+		}
+	}
+	if toEnd >= far {
+		toEnd = between / 2
+	}
+	return growth, (sampled + toStart + toEnd) / sampled, true
+}
+
+func (w *window) lastTwo(rate bool) (float64, bool) {
+	n := len(w.vs) - 1
+	if n < 1 {
+		return 0, false
+	}
+	v, between := w.vs[n], w.ts[n]-w.ts[n-1]
+	if !rate || !(v < w.vs[n-1]) {
+		v -= w.vs[n-1]
+	}
+	if rate {
+		v /= float64(between) / 1000
+	}
+	return v, true
+}
+
+func (w *window) max() (float64, bool) {
+	m := w.vs[0]
+	for _, v := range w.vs {
+		if v > m || math.IsNaN(m) {
+			m = v
+		}
+	}
+	return m, true
+}
+
+func (w *window) min() (float64, bool) {
+	m := w.vs[0]
+	for _, v := range w.vs {
+		if v < m || math.IsNaN(m) {
+			m = v
+		}
+	}
+	return m, true
+}
+
+func (w *window) sum() (float64, bool) {
+	var sum, c float64
+	for _, v := range w.vs {
+		sum, c = kahansum.Inc(v, sum, c)
+	}
+	if math.IsInf(sum, 0) {
+		return sum, true
+	}
+	return sum + c, true
+}
+
+func (w *window) mean() (float64, bool) {
+	var a average
+	for _, v := range w.vs {
+		a.add(v)
+	}
+	return a.value(), true
+}
+
+func (w *window) changes() (float64, bool) {
+	n := 0
+	for i, v := range w.vs[1:] {
+		if p := w.vs[i]; v != p && !(math.IsNaN(v) && math.IsNaN(p)) {
+			n++
+		}
+	}
+	return float64(n), true
+}
+
+// average is the mean of numbers, which holds also where their sum would be too
+// large. The zero value is of none.
+type average struct {
+	n, sum, c float64 // c is what the sum has lost to rounding
+	large     bool    // sum is the mean
+}
+
+func (a *average) add(f float64) {
+	a.n++
+	if a.n == 1 {
+		a.sum = f
+		return
+	}
+	if !a.large {
+		sum, c := kahansum.Inc(f, a.sum, a.c)
+		if !math.IsInf(sum, 0) {
+			a.sum, a.c = sum, c
+			return
+		}
+		a.large = true
+		a.sum /= a.n - 1
+		a.c /= a.n - 1
+	}
+	q := (a.n - 1) / a.n
+	a.sum, a.c = kahansum.Inc(f/a.n, q*a.sum, q*a.c)
+}
+
+func (a *average) value() float64 {
+	if a.large {
+		return a.sum + a.c
+	}
+	return a.sum/a.n + a.c/a.n
+}
