@@ -50,7 +50,8 @@ func (f *folding) NewRangeQuery(ctx context.Context, q storage.Queryable, o prom
 		return nil, err
 	}
 	s := span{start.UnixMilli(), end.UnixMilli(), step.Milliseconds()}
-	if s.step <= 0 || s.to < s.from || o != nil && o.EnablePerStepStats() {
+	chunks, ok := q.(storage.ChunkQueryable)
+	if !ok || s.step <= 0 || s.to < s.from || o != nil && o.EnablePerStepStats() {
 		return whole, nil
 	}
 	lookback := f.lookback
@@ -61,7 +62,7 @@ func (f *folding) NewRangeQuery(ctx context.Context, q storage.Queryable, o prom
 	if len(folds) == 0 {
 		return whole, nil
 	}
-	run := &foldRun{Queryable: q, folds: folds, span: s, lookback: lookback.Milliseconds(), maxSamples: f.maxSamples}
+	run := &foldRun{Queryable: q, chunks: chunks, folds: folds, span: s, lookback: lookback.Milliseconds(), maxSamples: f.maxSamples}
 	query, err := f.QueryEngine.NewRangeQuery(ctx, run, o, rest, start, end, step)
 	if err != nil {
 		return whole, nil // the rest is no expression: the aggregation stood where a name may not
@@ -226,6 +227,7 @@ func (q *foldQuery) Stats() *stats.Statistics {
 // it gives what they fold to.
 type foldRun struct {
 	storage.Queryable
+	chunks     storage.ChunkQueryable // the same
 	span       span
 	lookback   int64
 	maxSamples int

@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"math"
+	"reflect"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/util/annotations"
 	"github.com/prometheus/prometheus/util/kahansum"
 )
@@ -23,26 +25,27 @@ func (r *foldRun) evaluate(ctx context.Context, f *fold) ([]*group, annotations.
 	}
 	// The samples of a window are younger than its beginning, which is left out.
 	mint, maxt := r.span.from-f.offset-reach+1, r.span.to-f.offset
-	q, err := r.Queryable.Querier(mint, maxt)
+	q, err := r.chunks.ChunkQuerier(mint, maxt)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer q.Close()
-	hints := &storage.SelectHints{Start: mint, End: maxt, Step: r.span.step, Range: f.window, By: !f.without, Grouping: f.grouping, Func: f.op.String()}
+	hints := &storage.SelectHints{Start: mint, End: maxt, Step: r.span.step, Range: f.window, By: !f.without, Grouping: f.grouping, Func: f.op.String(),
+		DisableTrimming: true} // cutting a chunk means to encode it anew
 	set := q.Select(ctx, false, hints, f.matchers...)
 
 	steps := r.span.steps()
 	g := &grouper{fold: f, steps: steps, most: max(1, r.maxSamples/steps), groups: map[string]*group{}}
 	var in samples
 	values, has := make([]float64, steps), make([]bool, steps)
-	var it chunkenc.Iterator
+	var it chunks.Iterator
 	for set.Next() {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
 		series := set.At()
 		it = series.Iterator(it)
-		if err := in.read(it, maxt, f.over != nil); err != nil {
+		if err := in.read(it, mint, maxt, f.over != nil); err != nil {
 			return nil, nil, err
 		}
 		if len(in.ts) > r.maxSamples {
@@ -91,32 +94,71 @@ type samples struct {
 	ts     []int64
 	vs     []float64
 	resets []int32 // where a value is smaller than the one before
+
+	scratch  []byte
+	iterator chunkenc.Iterator
 }
 
-// read takes what it has up to maxt; without stale markers if live.
-func (s *samples) read(it chunkenc.Iterator, maxt int64, live bool) error {
+// read takes the samples of chunks from mint to maxt; without stale markers if
+// live.
+func (s *samples) read(it chunks.Iterator, mint, maxt int64, live bool) error {
 	s.ts, s.vs, s.resets = s.ts[:0], s.vs[:0], s.resets[:0]
-	last := math.NaN()
-	for {
-		switch it.Next() {
-		case chunkenc.ValFloat:
-		case chunkenc.ValNone:
-			return it.Err()
-		default:
-			return errFold{}
+	for it.Next() {
+		begun := len(s.ts)
+		if err := s.appendChunk(it.At().Chunk); err != nil {
+			return err
 		}
-		t, v := it.At()
-		if t > maxt {
-			return nil
+		if begun > 0 && begun < len(s.ts) && s.ts[begun] <= s.ts[begun-1] {
+			return errFold{} // chunks that overlap
 		}
+	}
+	if err := it.Err(); err != nil {
+		return err
+	}
+	lo, hi := 0, len(s.ts)
+	for lo < hi && s.ts[lo] < mint {
+		lo++
+	}
+	for hi > lo && s.ts[hi-1] > maxt {
+		hi--
+	}
+	s.ts, s.vs = s.ts[lo:hi], s.vs[lo:hi]
+	n, last := 0, math.NaN()
+	for i, v := range s.vs {
 		if live && value.IsStaleNaN(v) {
 			continue
 		}
 		if v < last {
-			s.resets = append(s.resets, int32(len(s.vs)))
+			s.resets = append(s.resets, int32(n))
 		}
 		last = v
-		s.ts, s.vs = append(s.ts, t), append(s.vs, v)
+		s.ts[n], s.vs[n] = s.ts[i], v
+		n++
+	}
+	s.ts, s.vs = s.ts[:n], s.vs[:n]
+	return nil
+}
+
+// xorIterator is what reads all of a chunk. A chunk of which some samples are not
+// committed yet has another.
+var xorIterator = reflect.TypeOf(chunkenc.NewXORChunk().Iterator(nil))
+
+func (s *samples) appendChunk(c chunkenc.Chunk) (err error) {
+	s.iterator = c.Iterator(s.iterator)
+	if c.Encoding() == chunkenc.EncXOR && reflect.TypeOf(s.iterator) == xorIterator {
+		s.ts, s.vs, err = appendXOR(c.Bytes(), s.ts, s.vs, &s.scratch)
+		return err
+	}
+	for {
+		switch s.iterator.Next() {
+		case chunkenc.ValFloat:
+			t, v := s.iterator.At()
+			s.ts, s.vs = append(s.ts, t), append(s.vs, v)
+		case chunkenc.ValNone:
+			return s.iterator.Err()
+		default:
+			return errFold{}
+		}
 	}
 }
 
