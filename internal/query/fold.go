@@ -130,7 +130,7 @@ type fold struct {
 	// nil and 0 where the newest sample is meant.
 	over    func(*window) (float64, bool)
 	window  int64
-	seconds float64 // the same
+	per     float64 // seconds that the function's value is divided by
 	counter bool    // over is meant for counters
 	at      parser.Expr
 }
@@ -160,7 +160,9 @@ func newFold(a *parser.AggregateExpr) *fold {
 			return nil
 		}
 		selector, f.over, f.window, f.at = m.VectorSelector, over, m.Range.Milliseconds(), e.Args[0]
-		f.seconds = m.Range.Seconds()
+		if f.per = 1; e.Func.Name == "rate" {
+			f.per = m.Range.Seconds()
+		}
 		f.counter = e.Func.Name == "rate" || e.Func.Name == "increase"
 	}
 	// A selector that names its metric: two series cannot become one when they

@@ -123,20 +123,31 @@ func (s *samples) read(it chunks.Iterator, mint, maxt int64, live bool) error {
 		hi--
 	}
 	s.ts, s.vs = s.ts[lo:hi], s.vs[lo:hi]
-	n, last := 0, math.NaN()
+	if live {
+		s.drop()
+	}
+	return nil
+}
+
+// drop leaves out stale markers and finds the resets.
+func (s *samples) drop() {
+	n, last := 0, math.Inf(-1)
 	for i, v := range s.vs {
-		if live && value.IsStaleNaN(v) {
-			continue
-		}
-		if v < last {
-			s.resets = append(s.resets, int32(n))
+		if !(v >= last) {
+			if value.IsStaleNaN(v) {
+				continue
+			}
+			if v < last {
+				s.resets = append(s.resets, int32(n))
+			}
 		}
 		last = v
-		s.ts[n], s.vs[n] = s.ts[i], v
+		if n < i {
+			s.ts[n], s.vs[n] = s.ts[i], v
+		}
 		n++
 	}
 	s.ts, s.vs = s.ts[:n], s.vs[:n]
-	return nil
 }
 
 // xorIterator is what reads all of a chunk. A chunk of which some samples are not
@@ -181,7 +192,7 @@ func (s *samples) newest(sp span, offset, lookback int64, out []float64, has []b
 
 // windows puts the function of the window at each step into out.
 func (s *samples) windows(sp span, f *fold, out []float64, has []bool) (some bool) {
-	w := window{seconds: f.seconds}
+	w := window{per: f.per}
 	lo, hi, reset := 0, 0, 0
 	for k := range out {
 		w.to = sp.from + int64(k)*sp.step - f.offset

@@ -9,29 +9,22 @@ import (
 // window is the samples of a series in (from, to], at least one and none of them
 // stale.
 type window struct {
-	from, to int64 // Unix milliseconds
-	seconds  float64
+	from, to int64   // Unix milliseconds
+	per      float64 // what growth is divided by
 	ts       []int64
 	vs       []float64
 	first    int32   // the index of the first in the series
 	resets   []int32 // the indexes in the series of values smaller than the one before; may reach beyond the window, all > first
+
+	last stretched
 }
 
 // overWindow are the functions of a window by their PromQL names; they tell
 // whether the window has a value.
 var overWindow = map[string]func(*window) (float64, bool){
-	"rate": func(w *window) (float64, bool) {
-		growth, factor, ok := w.extrapolate(true)
-		return growth * (factor / w.seconds), ok
-	},
-	"increase": func(w *window) (float64, bool) {
-		growth, factor, ok := w.extrapolate(true)
-		return growth * factor, ok
-	},
-	"delta": func(w *window) (float64, bool) {
-		growth, factor, ok := w.extrapolate(false)
-		return growth * factor, ok
-	},
+	"rate":              (*window).increase,
+	"increase":          (*window).increase,
+	"delta":             (*window).delta,
 	"irate":             func(w *window) (float64, bool) { return w.lastTwo(true) },
 	"idelta":            func(w *window) (float64, bool) { return w.lastTwo(false) },
 	"count_over_time":   func(w *window) (float64, bool) { return float64(len(w.vs)), true },
@@ -51,44 +44,71 @@ var overWindow = map[string]func(*window) (float64, bool){
 	},
 }
 
-// extrapolate is the growth from the first to the last sample, and the factor
-// that stretches it to the ends of the window where the samples come that near.
-// A counter that fell was reset.
-func (w *window) extrapolate(counter bool) (growth, factor float64, ok bool) {
+func (w *window) delta() (float64, bool) {
 	n := len(w.vs) - 1
 	if n < 1 {
-		return 0, 0, false
+		return 0, false
 	}
-	growth = w.vs[n] - w.vs[0]
-	if counter {
-		for _, i := range w.resets {
-			at := int(i - w.first)
-			if at > n {
-				break
-			}
-			growth += w.vs[at-1]
+	st := w.stretch(n)
+	return (w.vs[n] - w.vs[0]) * st.factor, true
+}
+
+// increase is the growth of a counter: what fell was reset.
+func (w *window) increase() (float64, bool) {
+	n := len(w.vs) - 1
+	if n < 1 {
+		return 0, false
+	}
+	growth := w.vs[n] - w.vs[0]
+	for _, i := range w.resets {
+		at := int(i - w.first)
+		if at > n {
+			break
+		}
+		growth += w.vs[at-1]
+	}
+	st := w.stretch(n)
+	// A counter was not below zero: growth is not stretched beyond where it was 0.
+	// With more than one step between, that is possible only below its own growth.
+	if v := w.vs[0]; growth > 0 && v >= 0 && (v < growth || n == 1) {
+		if zero := st.sampled * (v / growth); zero < st.toStart {
+			return growth * ((st.sampled + zero + st.toEnd) / st.sampled / w.per), true
 		}
 	}
-	toStart := float64(w.ts[0]-w.from) / 1000
-	toEnd := float64(w.to-w.ts[n]) / 1000
-	sampled := float64(w.ts[n]-w.ts[0]) / 1000
-	between := sampled / float64(n)
+	return growth * st.factor, true
+}
+
+// stretched is how growth between samples is carried to the ends of the window.
+type stretched struct {
+	before, after, between int64 // the window's beginning to the first sample; the last one to its end; first to last
+	n                      int   // steps between
+
+	sampled, toStart, toEnd, factor float64
+}
+
+// stretch makes it, or takes that of the last window: with samples at a steady
+// distance all are the same.
+func (w *window) stretch(n int) *stretched {
+	st := &w.last
+	before, after, between := w.ts[0]-w.from, w.to-w.ts[n], w.ts[n]-w.ts[0]
+	if st.before == before && st.after == after && st.between == between && st.n == n {
+		return st
+	}
+	st.before, st.after, st.between, st.n = before, after, between, n
+	st.toStart, st.toEnd = float64(before)/1000, float64(after)/1000
+	st.sampled = float64(between) / 1000
+	mean := st.sampled / float64(n)
 	// Up to 10 % more than the distance of samples is the jitter of a series that
 	// goes on; more is its beginning or end, half a distance away.
-	far := between * 1.1
-	if toStart >= far {
-		toStart = between / 2
+	far := mean * 1.1
+	if st.toStart >= far {
+		st.toStart = mean / 2
 	}
-	if counter && growth > 0 && w.vs[0] >= 0 {
-		// A counter was not below zero.
-		if zero := sampled * (w.vs[0] / growth); zero < toStart {
-			toStart = zero
-		}
+	if st.toEnd >= far {
+		st.toEnd = mean / 2
 	}
-	if toEnd >= far {
-		toEnd = between / 2
-	}
-	return growth, (sampled + toStart + toEnd) / sampled, true
+	st.factor = (st.sampled + st.toStart + st.toEnd) / st.sampled / w.per
+	return st
 }
 
 func (w *window) lastTwo(rate bool) (float64, bool) {
