@@ -192,27 +192,26 @@ func (s *samples) newest(sp span, offset, lookback int64, out []float64, has []b
 
 // windows puts the function of the window at each step into out.
 func (s *samples) windows(sp span, f *fold, out []float64, has []bool) (some bool) {
-	w := window{per: f.per}
-	lo, hi, reset := 0, 0, 0
+	w := window{samples: s, per: f.per}
 	for k := range out {
 		w.to = sp.from + int64(k)*sp.step - f.offset
 		w.from = w.to - f.window
-		for hi < len(s.ts) && s.ts[hi] <= w.to {
-			hi++
+		for w.hi < len(s.ts) && s.ts[w.hi] <= w.to {
+			w.hi++
 		}
-		for lo < hi && s.ts[lo] <= w.from {
-			lo++
+		for w.lo < w.hi && s.ts[w.lo] <= w.from {
+			w.lo++
 		}
-		if lo == hi {
+		if w.lo == w.hi {
 			has[k] = false
 			continue
 		}
-		for reset < len(s.resets) && int(s.resets[reset]) <= lo {
-			reset++
+		for w.reset < len(s.resets) && int(s.resets[w.reset]) <= w.lo {
+			w.reset++
 		}
-		w.ts, w.vs, w.first, w.resets = s.ts[lo:hi], s.vs[lo:hi], int32(lo), s.resets[reset:]
-		out[k], has[k] = f.over(&w)
-		some = some || has[k]
+		if out[k], has[k] = f.over(&w); has[k] {
+			some = true
+		}
 	}
 	return some
 }

@@ -6,15 +6,14 @@ import (
 	"github.com/prometheus/prometheus/util/kahansum"
 )
 
-// window is the samples of a series in (from, to], at least one and none of them
-// stale.
+// window is the samples of a series in (from, to]: those from index lo to before
+// hi, at least one and none of them stale.
 type window struct {
-	from, to int64   // Unix milliseconds
+	*samples
+	from, to int64 // Unix milliseconds
+	lo, hi   int
+	reset    int     // the index in resets of the first behind lo
 	per      float64 // what growth is divided by
-	ts       []int64
-	vs       []float64
-	first    int32   // the index of the first in the series
-	resets   []int32 // the indexes in the series of values smaller than the one before; may reach beyond the window, all > first
 
 	last stretched
 }
@@ -27,51 +26,45 @@ var overWindow = map[string]func(*window) (float64, bool){
 	"delta":             (*window).delta,
 	"irate":             func(w *window) (float64, bool) { return w.lastTwo(true) },
 	"idelta":            func(w *window) (float64, bool) { return w.lastTwo(false) },
-	"count_over_time":   func(w *window) (float64, bool) { return float64(len(w.vs)), true },
+	"count_over_time":   func(w *window) (float64, bool) { return float64(w.hi - w.lo), true },
 	"present_over_time": func(*window) (float64, bool) { return 1, true },
-	"last_over_time":    func(w *window) (float64, bool) { return w.vs[len(w.vs)-1], true },
+	"last_over_time":    func(w *window) (float64, bool) { return w.vs[w.hi-1], true },
 	"max_over_time":     (*window).max,
 	"min_over_time":     (*window).min,
 	"sum_over_time":     (*window).sum,
 	"avg_over_time":     (*window).mean,
 	"changes":           (*window).changes,
 	"resets": func(w *window) (float64, bool) {
-		n := 0
-		for n < len(w.resets) && int(w.resets[n]-w.first) < len(w.vs) {
+		n := w.reset
+		for n < len(w.resets) && int(w.resets[n]) < w.hi {
 			n++
 		}
-		return float64(n), true
+		return float64(n - w.reset), true
 	},
 }
 
 func (w *window) delta() (float64, bool) {
-	n := len(w.vs) - 1
-	if n < 1 {
+	if w.hi-w.lo < 2 {
 		return 0, false
 	}
-	st := w.stretch(n)
-	return (w.vs[n] - w.vs[0]) * st.factor, true
+	return (w.vs[w.hi-1] - w.vs[w.lo]) * w.stretch().factor, true
 }
 
 // increase is the growth of a counter: what fell was reset.
 func (w *window) increase() (float64, bool) {
-	n := len(w.vs) - 1
-	if n < 1 {
+	if w.hi-w.lo < 2 {
 		return 0, false
 	}
-	growth := w.vs[n] - w.vs[0]
-	for _, i := range w.resets {
-		at := int(i - w.first)
-		if at > n {
-			break
-		}
-		growth += w.vs[at-1]
+	first := w.vs[w.lo]
+	growth := w.vs[w.hi-1] - first
+	for i := w.reset; i < len(w.resets) && int(w.resets[i]) < w.hi; i++ {
+		growth += w.vs[w.resets[i]-1]
 	}
-	st := w.stretch(n)
+	st := w.stretch()
 	// A counter was not below zero: growth is not stretched beyond where it was 0.
 	// With more than one step between, that is possible only below its own growth.
-	if v := w.vs[0]; growth > 0 && v >= 0 && (v < growth || n == 1) {
-		if zero := st.sampled * (v / growth); zero < st.toStart {
+	if growth > 0 && first >= 0 && (first < growth || st.n == 1) {
+		if zero := st.sampled * (first / growth); zero < st.toStart {
 			return growth * ((st.sampled + zero + st.toEnd) / st.sampled / w.per), true
 		}
 	}
@@ -88,9 +81,10 @@ type stretched struct {
 
 // stretch makes it, or takes that of the last window: with samples at a steady
 // distance all are the same.
-func (w *window) stretch(n int) *stretched {
+func (w *window) stretch() *stretched {
 	st := &w.last
-	before, after, between := w.ts[0]-w.from, w.to-w.ts[n], w.ts[n]-w.ts[0]
+	first, last, n := w.ts[w.lo], w.ts[w.hi-1], w.hi-w.lo-1
+	before, after, between := first-w.from, w.to-last, last-first
 	if st.before == before && st.after == after && st.between == between && st.n == n {
 		return st
 	}
@@ -112,8 +106,8 @@ func (w *window) stretch(n int) *stretched {
 }
 
 func (w *window) lastTwo(rate bool) (float64, bool) {
-	n := len(w.vs) - 1
-	if n < 1 {
+	n := w.hi - 1
+	if n == w.lo {
 		return 0, false
 	}
 	v, between := w.vs[n], w.ts[n]-w.ts[n-1]
@@ -127,8 +121,8 @@ func (w *window) lastTwo(rate bool) (float64, bool) {
 }
 
 func (w *window) max() (float64, bool) {
-	m := w.vs[0]
-	for _, v := range w.vs {
+	m := w.vs[w.lo]
+	for _, v := range w.vs[w.lo:w.hi] {
 		if v > m || math.IsNaN(m) {
 			m = v
 		}
@@ -137,8 +131,8 @@ func (w *window) max() (float64, bool) {
 }
 
 func (w *window) min() (float64, bool) {
-	m := w.vs[0]
-	for _, v := range w.vs {
+	m := w.vs[w.lo]
+	for _, v := range w.vs[w.lo:w.hi] {
 		if v < m || math.IsNaN(m) {
 			m = v
 		}
@@ -148,7 +142,7 @@ func (w *window) min() (float64, bool) {
 
 func (w *window) sum() (float64, bool) {
 	var sum, c float64
-	for _, v := range w.vs {
+	for _, v := range w.vs[w.lo:w.hi] {
 		sum, c = kahansum.Inc(v, sum, c)
 	}
 	if math.IsInf(sum, 0) {
@@ -159,7 +153,7 @@ func (w *window) sum() (float64, bool) {
 
 func (w *window) mean() (float64, bool) {
 	var a average
-	for _, v := range w.vs {
+	for _, v := range w.vs[w.lo:w.hi] {
 		a.add(v)
 	}
 	return a.value(), true
@@ -167,8 +161,8 @@ func (w *window) mean() (float64, bool) {
 
 func (w *window) changes() (float64, bool) {
 	n := 0
-	for i, v := range w.vs[1:] {
-		if p := w.vs[i]; v != p && !(math.IsNaN(v) && math.IsNaN(p)) {
+	for i := w.lo + 1; i < w.hi; i++ {
+		if v, p := w.vs[i], w.vs[i-1]; v != p && !(math.IsNaN(v) && math.IsNaN(p)) {
 			n++
 		}
 	}
