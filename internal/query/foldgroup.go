@@ -122,19 +122,18 @@ func (s *samples) read(it chunks.Iterator, mint, maxt int64, live bool) error {
 	for hi > lo && s.ts[hi-1] > maxt {
 		hi--
 	}
-	s.ts, s.vs = s.ts[lo:hi], s.vs[lo:hi]
-	if live {
-		s.drop()
-	}
+	s.keep(lo, hi, live)
 	return nil
 }
 
-// drop leaves out stale markers and finds the resets.
-func (s *samples) drop() {
+// keep keeps the samples from lo to before hi, and of them, if live, those that
+// are no stale markers, and finds the resets.
+func (s *samples) keep(lo, hi int, live bool) {
 	n, last := 0, math.Inf(-1)
-	for i, v := range s.vs {
+	for i := lo; i < hi; i++ {
+		v := s.vs[i]
 		if !(v >= last) {
-			if value.IsStaleNaN(v) {
+			if live && value.IsStaleNaN(v) {
 				continue
 			}
 			if v < last {
