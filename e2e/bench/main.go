@@ -4,7 +4,7 @@
 // little; wall time is shown and not to be relied on. Everything is on loopback
 // and ends by itself.
 //
-//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [engines ingest queries rules fault probes]
+//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [engines churn ingest queries rules fault probes]
 package main
 
 import (
@@ -62,6 +62,11 @@ func run(ctx context.Context, o options, parts []string) error {
 	fmt.Printf("%s/%s, %d cores, %s, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), time.Now().UTC().Format(time.DateOnly))
 	if slices.Contains(parts, "engines") {
 		if err := engines(ctx, o); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(parts, "churn") {
+		if err := churn(ctx, o); err != nil {
 			return err
 		}
 	}
