@@ -25,23 +25,23 @@ var mayImport = map[string][]string{
 	"e2e":               {}, // tests beside real peers
 	"e2e/bench":         {}, // drives whole processes from outside
 	"internal/record":   {},
-	"internal/probe":    {"internal/record", "internal/probe/browser"},
+	"internal/probe":    {"instrument", "internal/record", "internal/probe/browser"},
 	// browser hides a Chromium and its protocol.
 	"internal/probe/browser": {"internal/record"},
 	"internal/fleet":         {"internal/record"},
 	// importer makes checks of the files of other monitors, in probe's words.
 	"internal/importer":     {"internal/probe"},
-	"internal/ingest":       {"internal/record"},
+	"internal/ingest":       {"instrument", "internal/record"},
 	"internal/store/metric": {"internal/record"},
 	"internal/store/state":  {"internal/record"},
-	"internal/query":        {"internal/record"},
+	"internal/query":        {"instrument", "internal/record"},
 	"internal/judge":        {"internal/record"},
-	"internal/notify":       {"internal/record"},
+	"internal/notify":       {"instrument", "internal/record"},
 	// demo is a system to watch, not a station: it knows nothing of Vedette.
 	"internal/demo": {},
-	"internal/web": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/web": {"instrument", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify"},
-	"internal/app": {"instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/app": {"instrument", "instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify", "internal/web", "internal/demo", "internal/importer"},
 }
 

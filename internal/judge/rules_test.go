@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/rules"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/record"
@@ -44,7 +45,7 @@ func newBench(t *testing.T, dir, file string, resend time.Duration) *bench {
 	if b.store, err = metric.Open(dir, metric.Config{}, prometheus.NewRegistry(), log); err != nil {
 		t.Fatal(err)
 	}
-	b.engines = query.NewEngines(query.Config{}, prometheus.NewRegistry(), log)
+	b.engines = query.NewEngines(query.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), log)
 	u, err := url.Parse("http://vedette.example:7575")
 	if err != nil {
 		t.Fatal(err)

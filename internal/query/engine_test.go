@@ -24,13 +24,14 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
 
 func engines(t *testing.T, cfg query.Config) *query.Engines {
 	t.Helper()
-	e := query.NewEngines(cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	e := query.NewEngines(cfg, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	t.Cleanup(e.Close)
 	return e
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -37,7 +38,7 @@ func BenchmarkFold(b *testing.B) {
 		}
 	}
 	end := base.Add(6*time.Hour - 30*time.Second)
-	e := query.NewEngines(query.Config{MemoryBytes: -1}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	e := query.NewEngines(query.Config{MemoryBytes: -1}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	defer e.Close()
 	for _, expr := range []string{`sum by (job) (rate(http_requests_total[5m]))`, `sum(http_requests_total)`, `max by (job) (max_over_time(http_requests_total[5m]))`} {
 		for _, span := range []time.Duration{30 * time.Second, time.Hour, 6 * time.Hour} {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -61,7 +62,7 @@ func TestFoldIsTheEngine(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 5))
 			s, end := odd(t, r)
-			e := query.NewEngines(query.Config{MemoryBytes: -1}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+			e := query.NewEngines(query.Config{MemoryBytes: -1}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 			t.Cleanup(e.Close)
 			values := 0
 			for _, expr := range foldable() {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	api "github.com/prometheus/prometheus/web/api/v1"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -67,7 +68,7 @@ func BenchmarkRefresh(b *testing.B) {
 					if e != nil {
 						e.Close()
 					}
-					e = query.NewEngines(query.Config{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+					e = query.NewEngines(query.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 					e.Remember(s)
 					h = query.NewAPI("/api/v1", query.APIOptions{Engines: e, Queryable: s, Append: s, OTLP: noOTLP{}, Store: s, Config: func() config.Config { return config.Config{} },
 						Runtime: func() (api.RuntimeInfo, error) { return api.RuntimeInfo{}, nil }, Registry: prometheus.NewRegistry(), URL: u, Log: slog.New(slog.DiscardHandler)})
