@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	// importer makes checks of the files of other monitors, in probe's words.
 	"internal/importer":     {"internal/probe"},
 	"internal/ingest":       {"instrument", "internal/record"},
-	"internal/store/metric": {"internal/record"},
+	"internal/store/metric": {"instrument", "internal/record"},
 	"internal/store/state":  {"internal/record"},
 	"internal/query":        {"instrument", "internal/record"},
 	"internal/judge":        {"internal/record"},

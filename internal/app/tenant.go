@@ -107,10 +107,10 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		return nil, err
 	}
 	quiet := quieter(t.log)
-	if t.store, err = metric.Open(filepath.Join(t.dir, "metrics"), plan.store, reg, quiet.With("station", "store")); err != nil {
+	if t.store, err = metric.Open(filepath.Join(t.dir, "metrics"), plan.store, own, reg, quiet.With("station", "store")); err != nil {
 		return nil, explainLock(err)
 	}
-	t.counts = ingest.NewCounts(reg)
+	t.counts = ingest.NewCounts(own)
 	t.engines = query.NewEngines(plan.conf.Query, own, reg, t.log.With("station", "query"))
 	if t.days, err = state.NewDays(t.db); err != nil {
 		return nil, err

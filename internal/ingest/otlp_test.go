@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/record"
 	"github.com/vedette-sre/vedette/internal/store/metric"
@@ -43,7 +44,7 @@ type otlpDoor struct {
 
 func newOTLPDoor(t *testing.T, cfg ingest.OTLPConfig) *otlpDoor {
 	t.Helper()
-	d := &otlpDoor{t: t, store: openStore(t, t.TempDir(), metric.Config{}), counts: ingest.NewCounts(prometheus.NewRegistry()), now: time.Now().Truncate(time.Second)}
+	d := &otlpDoor{t: t, store: openStore(t, t.TempDir(), metric.Config{}), counts: ingest.NewCounts(instrument.New(instrument.Config{})), now: time.Now().Truncate(time.Second)}
 	if cfg.Settings == nil {
 		cfg.Settings = func() config.OTLPConfig { return config.DefaultOTLPConfig }
 	}
@@ -427,7 +428,7 @@ func FuzzOTLP(f *testing.F) {
 		f.Add(b)
 	}
 	s := openStore(f, f.TempDir(), metric.Config{})
-	o := ingest.NewOTLP(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry())),
+	o := ingest.NewOTLP(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(instrument.New(instrument.Config{}))),
 		ingest.OTLPConfig{MaxDeltaSeries: 100, Settings: func() config.OTLPConfig { return config.DefaultOTLPConfig }}, quietLog())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		hr := httptest.NewRequest("POST", "/v1/metrics", bytes.NewReader(b))

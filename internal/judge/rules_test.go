@@ -42,7 +42,7 @@ func newBench(t *testing.T, dir, file string, resend time.Duration) *bench {
 	b := &bench{t: t}
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	if b.store, err = metric.Open(dir, metric.Config{}, prometheus.NewRegistry(), log); err != nil {
+	if b.store, err = metric.Open(dir, metric.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), log); err != nil {
 		t.Fatal(err)
 	}
 	b.engines = query.NewEngines(query.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), log)

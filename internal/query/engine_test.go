@@ -90,7 +90,7 @@ func TestUsersWaitForASlotAndRulesDoNot(t *testing.T) {
 
 func openStore(t *testing.T) *metric.Store {
 	t.Helper()
-	s, err := metric.Open(t.TempDir(), metric.Config{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := metric.Open(t.TempDir(), metric.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

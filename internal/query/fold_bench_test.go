@@ -19,7 +19,7 @@ import (
 // BenchmarkFold asks 2,000 series over an hour or six at a step of 30 s, which is
 // also the distance of their samples: folded, and of the engine below.
 func BenchmarkFold(b *testing.B) {
-	s, err := metric.Open(b.TempDir(), metric.Config{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := metric.Open(b.TempDir(), metric.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func answer(t *testing.T, e promql.QueryEngine, s storage.Queryable, expr string
 // odd is a store with half an hour of all that is unusual in series.
 func odd(t *testing.T, r *rand.Rand) (*metric.Store, time.Time) {
 	t.Helper()
-	s, err := metric.Open(t.TempDir(), metric.Config{OutOfOrder: 2 * time.Hour}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := metric.Open(t.TempDir(), metric.Config{OutOfOrder: 2 * time.Hour}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ type rig struct {
 
 func newRig(t testing.TB, cfg metric.Config, bytes int64) *rig {
 	t.Helper()
-	s, err := metric.Open(t.TempDir(), cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := metric.Open(t.TempDir(), cfg, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ type noOTLP struct{ storage.AppendableV2 }
 // BenchmarkRefresh asks the HTTP API for six hours of 2,000 series, moved on by a
 // step each time, as a dashboard does.
 func BenchmarkRefresh(b *testing.B) {
-	s, err := metric.Open(b.TempDir(), metric.Config{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := metric.Open(b.TempDir(), metric.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
