@@ -221,7 +221,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		Graphite:    graphite, StatsD: t.statsd, Push: t.push,
 		OTLP: ingest.NewOTLP(t.sink, ingest.OTLPConfig{
 			MaxBytes: plan.conf.Limits.MaxDecompressedBytes, Lookback: t.engines.Config.Lookback,
-			Settings: func() pconfig.OTLPConfig { return t.cfg.Load().OTLPConfig },
+			Names: func() ingest.OTLPNames { return t.cfg.Load().OTLPConfig },
 		}, ingestLog),
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
