@@ -30,8 +30,10 @@ var mayImport = map[string][]string{
 	"internal/probe/browser": {"internal/record"},
 	"internal/fleet":         {"internal/record"},
 	// importer makes checks of the files of other monitors, in probe's words.
-	"internal/importer":     {"internal/probe"},
-	"internal/ingest":       {"internal/record"},
+	"internal/importer": {"internal/probe"},
+	"internal/ingest":   {"internal/record"},
+	// pull hides the clients of databases and queues; app joins it to ingest.
+	"internal/ingest/pull":  {"internal/record"},
 	"internal/store/metric": {"internal/record"},
 	"internal/store/state":  {"internal/record"},
 	"internal/query":        {"internal/record"},
@@ -68,6 +70,10 @@ var home = map[string][]string{
 	"github.com/prometheus/prometheus/discovery":         {"internal/ingest"},
 	"github.com/coder/websocket":                         {"internal/probe"},
 	"google.golang.org/grpc":                             {"internal/probe", "internal/ingest", "internal/app"},
+	"github.com/jackc/pgx":                               {"internal/ingest/pull"},
+	"github.com/go-sql-driver/mysql":                     {"internal/ingest/pull"},
+	"github.com/redis/go-redis":                          {"internal/ingest/pull"},
+	"github.com/twmb/franz-go":                           {"internal/ingest/pull"},
 	"github.com/robfig/cron":                             {"internal/judge"},
 	"github.com/prometheus/prometheus/rules":             {"internal/judge", "internal/query", "internal/app"},
 }
