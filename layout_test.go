@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"internal/demo": {},
 	"internal/web": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify"},
-	"internal/app": {"instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/app": {"instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/ingest/pull", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify", "internal/web", "internal/demo", "internal/importer"},
 }
 
