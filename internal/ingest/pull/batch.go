@@ -81,6 +81,9 @@ func (b *batch) part(ctx context.Context, name string, ask func() error) {
 	if err == nil {
 		err = ask()
 	}
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err() // whatever the client made of it
+	}
 	if err != nil {
 		b.faults[name] = err
 	}

@@ -80,7 +80,7 @@ func (m *mysqlSource) connect(ctx context.Context) error {
 	if tlsConfig != nil {
 		cfg.TLS = tlsConfig
 	}
-	cfg.Timeout, cfg.ReadTimeout, cfg.WriteTimeout = m.target.Timeout, m.target.Timeout, m.target.Timeout
+	cfg.Timeout, cfg.ReadTimeout, cfg.WriteTimeout = 0, 0, 0 // the context of the round ends all
 	cfg.Logger = &mysql.NopLogger{} // its errors come to us as well
 	cfg.InterpolateParams = true    // no prepared statements
 	// What a server must not be able to ask of us, whatever the DSN says.

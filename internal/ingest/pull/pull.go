@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/vedette-sre/vedette/internal/record"
 )
@@ -270,6 +271,9 @@ func (w *worker) ask(ctx context.Context, now time.Time) (*batch, error) {
 		if err == nil {
 			return b, nil
 		}
+		if ctx.Err() != nil {
+			err = ctx.Err() // whatever the client made of it
+		}
 		w.source.close()
 		if !before || ctx.Err() != nil {
 			return newBatch(w.target, now), err
@@ -349,7 +353,13 @@ func (w *worker) explain(err error) string {
 			s = strings.ReplaceAll(s, secret, hidden)
 		}
 	}
-	return cut(strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " "), maxFaultRunes)
+	printable := func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}
+	return cut(strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(s, "\uFFFD"))), " "), maxFaultRunes)
 }
 
 // closeTimeout is how long a server is given to take our leave.

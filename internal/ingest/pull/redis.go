@@ -60,16 +60,25 @@ func (r *redisSource) connect() error {
 	if tlsConfig != nil {
 		o.TLSConfig = tlsConfig
 	}
-	o.ClientName = "vedette"
+	// Nothing is sent but the sign-in and what collect asks: the user of the docs may
+	// do no more.
+	o.ClientName = ""
 	o.PoolSize, o.MinIdleConns, o.MaxActiveConns = 1, 0, 1
 	o.MaxRetries, o.DialerRetries = -1, 1 // a round is tried again as a whole
 	o.ContextTimeoutEnabled = true
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = r.target.Timeout, r.target.Timeout, r.target.Timeout
 	o.Protocol, o.DisableIdentity = 2, true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	redis.SetLogger(noRedisLog{}) // of the whole program, and safe at any time
 	r.client = redis.NewClient(o)
 	return nil
 }
+
+// noRedisLog keeps the client from writing to stderr what it returns to us as
+// well.
+type noRedisLog struct{}
+
+func (noRedisLog) Printf(context.Context, string, ...any) {}
 
 func (r *redisSource) close() {
 	if r.client != nil {
