@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/url"
@@ -142,10 +143,7 @@ func (k *kafkaSource) collect(ctx context.Context, b *batch) error {
 	adm := kadm.NewClient(k.client)
 	meta, err := adm.Metadata(ctx)
 	if err != nil {
-		if errors.Is(err, kerr.SaslAuthenticationFailed) {
-			return fmt.Errorf("%w; check username, password_file and sasl", err)
-		}
-		return err
+		return kafkaFault(err)
 	}
 	b.add("kafka_brokers", float64(len(meta.Brokers)))
 	for _, br := range meta.Brokers {
@@ -168,6 +166,17 @@ func (k *kafkaSource) collect(ctx context.Context, b *batch) error {
 	})
 	addTopics(b, meta.Topics, starts, ends)
 	return nil
+}
+
+// kafkaFault adds what to do to a refusal.
+func kafkaFault(err error) error {
+	switch {
+	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.UnsupportedSaslMechanism):
+		return fmt.Errorf("%w; check username, password_file and sasl", err)
+	case errors.Is(err, io.EOF):
+		return errors.New("the broker closed the connection without a word; check tls, sasl, username and password_file")
+	}
+	return err
 }
 
 // offsets asks for the heads of the topics, and keeps them.

@@ -81,8 +81,8 @@ func (m *mysqlSource) connect(ctx context.Context) error {
 		cfg.TLS = tlsConfig
 	}
 	cfg.Timeout, cfg.ReadTimeout, cfg.WriteTimeout = 0, 0, 0 // the context of the round ends all
-	cfg.Logger = &mysql.NopLogger{} // its errors come to us as well
-	cfg.InterpolateParams = true    // no prepared statements
+	cfg.Logger = &mysql.NopLogger{}                          // its errors come to us as well
+	cfg.InterpolateParams = true                             // no prepared statements
 	// What a server must not be able to ask of us, whatever the DSN says.
 	cfg.AllowAllFiles, cfg.AllowOldPasswords, cfg.MultiStatements = false, false, false
 	cfg.AllowCleartextPasswords = cfg.AllowCleartextPasswords && cfg.TLS != nil

@@ -264,7 +264,9 @@ func TestApply(t *testing.T) {
 
 func TestSinkError(t *testing.T) {
 	log := &syncBuffer{}
-	sink := func(context.Context, pull.Target, time.Time, []record.Sample) error { return errors.New("the disk is full") }
+	sink := func(context.Context, pull.Target, time.Time, []record.Sample) error {
+		return errors.New("the disk is full")
+	}
 	p, err := pull.New(pull.Config{Targets: []pull.Target{{Kind: pull.Redis, DSN: pull.Secret(fakeRedis(t, "a:1\r\n"))}}}, sink, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,11 @@ func newRedis(t *testing.T, args ...string) *server {
 
 func (s *server) startRedis() {
 	s.t.Helper()
-	s.start(func() error { c := s.redis(); defer func() { _ = c.Close() }(); return c.Ping(context.Background()).Err() })
+	s.start(func() error {
+		c := s.redis()
+		defer func() { _ = c.Close() }()
+		return c.Ping(context.Background()).Err()
+	})
 }
 
 func (s *server) redis() *redis.Client {
