@@ -32,6 +32,8 @@ var mayImport = map[string][]string{
 	// importer makes checks of the files of other monitors, in probe's words.
 	"internal/importer":     {"internal/probe"},
 	"internal/ingest":       {"instrument", "internal/record"},
+	// pull hides the clients of databases and queues; app joins it to ingest.
+	"internal/ingest/pull":  {"internal/record"},
 	"internal/store/metric": {"instrument", "internal/record"},
 	"internal/store/state":  {"internal/record"},
 	"internal/query":        {"instrument", "internal/record"},
@@ -41,7 +43,7 @@ var mayImport = map[string][]string{
 	"internal/demo": {},
 	"internal/web": {"instrument", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify"},
-	"internal/app": {"instrument", "instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/app": {"instrument", "instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/ingest/pull", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify", "internal/web", "internal/demo", "internal/importer"},
 }
 
@@ -68,6 +70,10 @@ var home = map[string][]string{
 	"github.com/prometheus/prometheus/discovery":         {"internal/ingest"},
 	"github.com/coder/websocket":                         {"internal/probe"},
 	"google.golang.org/grpc":                             {"internal/probe", "internal/ingest", "internal/app"},
+	"github.com/jackc/pgx":                               {"internal/ingest/pull"},
+	"github.com/go-sql-driver/mysql":                     {"internal/ingest/pull"},
+	"github.com/redis/go-redis":                          {"internal/ingest/pull"},
+	"github.com/twmb/franz-go":                           {"internal/ingest/pull"},
 	"github.com/robfig/cron":                             {"internal/judge"},
 	"github.com/prometheus/prometheus/rules":             {"internal/judge", "internal/query", "internal/app"},
 }
