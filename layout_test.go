@@ -25,23 +25,25 @@ var mayImport = map[string][]string{
 	"e2e":               {}, // tests beside real peers
 	"e2e/bench":         {}, // drives whole processes from outside
 	"internal/record":   {},
-	"internal/probe":    {"internal/record", "internal/probe/browser"},
+	"internal/probe":    {"instrument", "internal/record", "internal/probe/browser"},
 	// browser hides a Chromium and its protocol.
 	"internal/probe/browser": {"internal/record"},
 	"internal/fleet":         {"internal/record"},
 	// importer makes checks of the files of other monitors, in probe's words.
 	"internal/importer":     {"internal/probe"},
-	"internal/ingest":       {"internal/record"},
-	"internal/store/metric": {"internal/record"},
+	"internal/ingest":       {"instrument", "internal/record"},
+	// pull hides the clients of databases and queues; app joins it to ingest.
+	"internal/ingest/pull":  {"internal/record"},
+	"internal/store/metric": {"instrument", "internal/record"},
 	"internal/store/state":  {"internal/record"},
-	"internal/query":        {"internal/record"},
+	"internal/query":        {"instrument", "internal/record"},
 	"internal/judge":        {"internal/record"},
-	"internal/notify":       {"internal/record"},
+	"internal/notify":       {"instrument", "internal/record"},
 	// demo is a system to watch, not a station: it knows nothing of Vedette.
 	"internal/demo": {},
-	"internal/web": {"internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/web": {"instrument", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify"},
-	"internal/app": {"instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/store/metric", "internal/store/state",
+	"internal/app": {"instrument", "instrument/health", "internal/record", "internal/probe", "internal/fleet", "internal/ingest", "internal/ingest/pull", "internal/store/metric", "internal/store/state",
 		"internal/query", "internal/judge", "internal/notify", "internal/web", "internal/demo", "internal/importer"},
 }
 
@@ -68,6 +70,10 @@ var home = map[string][]string{
 	"github.com/prometheus/prometheus/discovery":         {"internal/ingest"},
 	"github.com/coder/websocket":                         {"internal/probe"},
 	"google.golang.org/grpc":                             {"internal/probe", "internal/ingest", "internal/app"},
+	"github.com/jackc/pgx":                               {"internal/ingest/pull"},
+	"github.com/go-sql-driver/mysql":                     {"internal/ingest/pull"},
+	"github.com/redis/go-redis":                          {"internal/ingest/pull"},
+	"github.com/twmb/franz-go":                           {"internal/ingest/pull"},
 	"github.com/robfig/cron":                             {"internal/judge"},
 	"github.com/prometheus/prometheus/rules":             {"internal/judge", "internal/query", "internal/app"},
 }

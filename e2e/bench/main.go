@@ -4,7 +4,7 @@
 // little; wall time is shown and not to be relied on. Everything is on loopback
 // and ends by itself.
 //
-//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [engines ingest queries rules fault probes]
+//	bench -vedette bin/vedette -prometheus e2e/peer/bin/prometheus [engines churn ingest queries rules fault probes]
 package main
 
 import (
@@ -24,6 +24,9 @@ type options struct {
 	probes, cloudprober                         string
 	series, hours, faults, rounds               int
 	dir                                         string
+	// forget switches the memory of range queries off: the same query is asked
+	// again to measure it.
+	forget bool
 }
 
 func main() {
@@ -54,29 +57,31 @@ func run(ctx context.Context, o options, parts []string) error {
 	if len(parts) == 0 {
 		parts = []string{"engines", "ingest", "queries", "rules"}
 	}
-	var err error
-	if o.dir, err = os.MkdirTemp("", "vedette-bench-*"); err != nil {
+	base, err := os.MkdirTemp("", "vedette-bench-*")
+	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(o.dir)
+	defer os.RemoveAll(base)
 	fmt.Printf("%s/%s, %d cores, %s, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), time.Now().UTC().Format(time.DateOnly))
-	if slices.Contains(parts, "engines") {
-		if err := engines(ctx, o); err != nil {
+	for _, p := range []struct {
+		names []string
+		run   func(context.Context, options) error
+	}{
+		{[]string{"engines"}, engines},
+		{[]string{"churn"}, churn},
+		{[]string{"ingest", "queries", "rules"}, func(ctx context.Context, o options) error { return peers(ctx, o, parts) }},
+		{[]string{"probes"}, probes},
+		{[]string{"fault"}, faultRace},
+	} {
+		if !slices.ContainsFunc(p.names, func(n string) bool { return slices.Contains(parts, n) }) {
+			continue
+		}
+		if o.dir, err = os.MkdirTemp(base, p.names[0]+"-*"); err != nil { // no part finds the data of another
 			return err
 		}
-	}
-	if slices.Contains(parts, "ingest") || slices.Contains(parts, "queries") || slices.Contains(parts, "rules") {
-		if err := peers(ctx, o, parts); err != nil {
+		if err := p.run(ctx, o); err != nil {
 			return err
 		}
-	}
-	if slices.Contains(parts, "probes") {
-		if err := probes(ctx, o); err != nil {
-			return err
-		}
-	}
-	if slices.Contains(parts, "fault") {
-		return faultRace(ctx, o)
 	}
 	return nil
 }
@@ -84,6 +89,7 @@ func run(ctx context.Context, o options, parts []string) error {
 // peers writes the same data into both, asks both the same, and has both
 // evaluate the same rules.
 func peers(ctx context.Context, o options, parts []string) error {
+	o.forget = true
 	v, err := startVedette(ctx, o, "")
 	if err != nil {
 		return err

@@ -49,7 +49,11 @@ func startVedette(ctx context.Context, o options, conf string) (*server, error) 
 		}
 		// Neither watches itself: the load begins hours ago, and samples of now
 		// would make it late.
-		if err := os.WriteFile(conf, []byte("watch: false\nprometheus: "+prom+"\n"), 0o600); err != nil {
+		text := "watch: false\nprometheus: " + prom + "\n"
+		if o.forget {
+			text += "query: {memory_bytes: -1}\n"
+		}
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			return nil, err
 		}
 	}

@@ -20,7 +20,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/fleet"
+	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/record"
 )
@@ -38,6 +40,7 @@ type agent struct {
 	prober *probe.Prober
 	data   string
 	log    *slog.Logger
+	own    *instrument.Registry
 	// commands allows checks that run commands.
 	commands bool
 }
@@ -56,7 +59,7 @@ func runAgent(ctx context.Context, cfg fleet.AgentConfig, data, listen string, c
 		return err
 	}
 	defer lock.Close()
-	a := &agent{data: data, log: log, commands: commands}
+	a := &agent{data: data, log: log, commands: commands, own: instrument.New(instrument.Config{})}
 	if a.Agent, err = fleet.NewAgent(cfg, log.With("station", "fleet")); err != nil {
 		return err
 	}
@@ -91,15 +94,18 @@ func runAgent(ctx context.Context, cfg fleet.AgentConfig, data, listen string, c
 // localhost.
 func (a *agent) handler() http.Handler {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), a.prober,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_agent_linked", Help: "Whether the hub is reached."}, func() float64 {
-			if a.Linked() {
-				return 1
-			}
-			return 0
-		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_agent_waiting_results", Help: "Results that the hub does not have yet."}, func() float64 { return float64(a.Waiting()) }))
-	registerBrowsers(reg)
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), ingest.Instruments{Registry: a.own})
+	a.prober.Tell(a.own)
+	a.own.Describe("vedette_agent_linked", "", "Whether the hub is reached.")
+	a.own.GaugeFunc("vedette_agent_linked", func() float64 {
+		if a.Linked() {
+			return 1
+		}
+		return 0
+	})
+	a.own.Describe("vedette_agent_waiting_results", "", "Results that the hub does not have yet.")
+	a.own.GaugeFunc("vedette_agent_waiting_results", func() float64 { return float64(a.Waiting()) })
+	tellBrowsers(a.own)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "The agent is healthy.") })

@@ -16,9 +16,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/instrument/health"
+	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/web"
 )
@@ -51,8 +51,8 @@ type Server struct {
 	files    []string
 	patterns []string
 
-	reloads  prometheus.Counter
-	reloadOK prometheus.Gauge
+	reloads  *instrument.Counter
+	reloadOK *instrument.Gauge
 }
 
 // Start reads the configuration, opens what must be open and listens. The
@@ -111,11 +111,13 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 		return nil, errors.Join(fmt.Errorf("external_url: %w", err), ln.Close())
 	}
 	reg := processRegistry(s.version)
-	s.reloads = prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_config_reloads_total", Help: "Attempts to reload the configuration."})
-	s.reloadOK = prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_config_last_reload_successful", Help: "Whether the last configuration offered is in force."})
+	own := instrument.New(instrument.Config{})
+	reg.MustRegister(ingest.Instruments{Registry: own})
+	own.Describe("vedette_config_reloads", "", "Attempts to reload the configuration.")
+	own.Describe("vedette_config_last_reload_successful", "", "Whether the last configuration offered is in force.")
+	s.reloads, s.reloadOK = own.Counter("vedette_config_reloads"), own.Gauge("vedette_config_last_reload_successful")
 	s.reloadOK.Set(1)
-	reg.MustRegister(s.reloads, s.reloadOK)
-	registerBrowsers(reg)
+	tellBrowsers(own)
 	if err := probe.ConfigureBrowsers(c.Browser); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
@@ -126,7 +128,7 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 	}
 	h := &lateHouse{}
 	s.web = web.New(web.Options{
-		Tenants: h, Auth: s.auth, Limits: c.HTTP, Version: s.version, Process: reg,
+		Tenants: h, Auth: s.auth, Limits: c.HTTP, Version: s.version, Process: reg, Instruments: own,
 		StatusPages: func() []*web.StatusPage { return s.status.all() },
 		Reload:      s.Reload, Config: s.configState, Listeners: s.listeners, Backup: s.backup,
 		Started: s.started, ExternalHost: u.Hostname(), Log: log.With("station", "web"),
@@ -160,17 +162,18 @@ func Start(ctx context.Context, path string, over func(*Config), log *slog.Logge
 	return s, nil
 }
 
-// registerBrowsers shows how many browsers run for checks.
-func registerBrowsers(reg *prometheus.Registry) {
-	reg.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_browsers_running", Help: "Browsers that run for checks now."}, func() float64 {
-			n, _ := probe.BrowserStats()
-			return float64(n)
-		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_browsers_waiting", Help: "Runs of checks that wait for a browser."}, func() float64 {
-			_, n := probe.BrowserStats()
-			return float64(n)
-		}))
+// tellBrowsers tells how many browsers run for checks.
+func tellBrowsers(m *instrument.Registry) {
+	m.Describe("vedette_browsers_running", "", "Browsers that run for checks now.")
+	m.GaugeFunc("vedette_browsers_running", func() float64 {
+		n, _ := probe.BrowserStats()
+		return float64(n)
+	})
+	m.Describe("vedette_browsers_waiting", "", "Runs of checks that wait for a browser.")
+	m.GaugeFunc("vedette_browsers_waiting", func() float64 {
+		_, n := probe.BrowserStats()
+		return float64(n)
+	})
 }
 
 // lateHouse breaks the circle between the web, which shows tenants, and the

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/judge"
@@ -93,7 +94,8 @@ type surroundings struct {
 // openTenant opens the directory of a tenant and starts its stations.
 func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tenant, err error) {
 	t := &tenant{name: name, dir: filepath.Join(env.data, string(name)), log: env.log.With("tenant", string(name)), url: env.url.String(), lastUsed: time.Now()}
-	reg := prometheus.NewRegistry()
+	reg, own := prometheus.NewRegistry(), instrument.New(instrument.Config{})
+	reg.MustRegister(ingest.Instruments{Registry: own})
 	ctx, cancel := context.WithCancel(context.Background())
 	t.cancel = cancel
 	defer func() {
@@ -105,11 +107,11 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		return nil, err
 	}
 	quiet := quieter(t.log)
-	if t.store, err = metric.Open(filepath.Join(t.dir, "metrics"), plan.store, reg, quiet.With("station", "store")); err != nil {
+	if t.store, err = metric.Open(filepath.Join(t.dir, "metrics"), plan.store, own, reg, quiet.With("station", "store")); err != nil {
 		return nil, explainLock(err)
 	}
-	t.counts = ingest.NewCounts(reg)
-	t.engines = query.NewEngines(plan.conf.Query, reg, t.log.With("station", "query"))
+	t.counts = ingest.NewCounts(own)
+	t.engines = query.NewEngines(plan.conf.Query, own, reg, t.log.With("station", "query"))
 	if t.days, err = state.NewDays(t.db); err != nil {
 		return nil, err
 	}
@@ -141,7 +143,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	t.sink = ingest.NewSink(t.storage, ingest.SinkConfig{IsLimit: metric.IsLimit}, t.counts)
 
 	t.notifier, err = notify.Open(notify.Options{
-		DB: t.db, Registerer: reg, Log: t.log.With("station", "notify"), ExternalURL: env.url,
+		DB: t.db, Instruments: own, Registerer: reg, Log: t.log.With("station", "notify"), ExternalURL: env.url,
 		RetryFor: time.Duration(plan.conf.Outbox.RetryFor), KeepFor: time.Duration(plan.conf.Outbox.KeepFor),
 		Changed: func(topic string) { env.live.Changed(name, topic) },
 	})
@@ -179,9 +181,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	if err = reg.Register(t.checks); err != nil {
 		return nil, fmt.Errorf("register the metrics of verdicts: %w", err)
 	}
-	if err = reg.Register(t.prober); err != nil {
-		return nil, fmt.Errorf("register the metrics of checks: %w", err)
-	}
+	t.prober.Tell(own)
 	if t.blackbox, err = probe.NewBlackbox(plan.blackbox, reg, t.log.With("station", "probe")); err != nil {
 		return nil, err
 	}
@@ -221,7 +221,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		Graphite:    graphite, StatsD: t.statsd, Push: t.push,
 		OTLP: ingest.NewOTLP(t.sink, ingest.OTLPConfig{
 			MaxBytes: plan.conf.Limits.MaxDecompressedBytes, Lookback: t.engines.Config.Lookback,
-			Settings: func() pconfig.OTLPConfig { return t.cfg.Load().OTLPConfig },
+			Names: func() ingest.OTLPNames { return t.cfg.Load().OTLPConfig },
 		}, ingestLog),
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),

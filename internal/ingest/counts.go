@@ -9,61 +9,52 @@ package ingest
 import (
 	"sort"
 	"sync"
-	"sync/atomic"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vedette-sre/vedette/instrument"
 )
 
 // Counts tells what each protocol has brought since the start. Safe for
 // concurrent use.
 type Counts struct {
-	requests       *prometheus.CounterVec
-	samples        *prometheus.CounterVec
-	rejected       *prometheus.CounterVec
-	throttledTotal prometheus.Counter
-	throttled      atomic.Int64
+	requests, samples, rejected *instrument.CounterVec
+	throttled                   *instrument.Counter
 
 	mu     sync.Mutex
 	protos map[string]*protocol
 }
 
 type protocol struct {
-	requests, samples atomic.Int64
+	requests, samples *instrument.Counter
 	mu                sync.Mutex
-	rejected          map[string]int64
+	rejected          map[string]*instrument.Counter // by reason
 }
 
-// NewCounts registers the counters with reg.
-func NewCounts(reg prometheus.Registerer) *Counts {
-	c := &Counts{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vedette_ingest_requests_total", Help: "Requests or rounds of collection, by protocol."}, []string{"protocol"}),
-		samples: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vedette_ingest_samples_total", Help: "Samples stored, by protocol."}, []string{"protocol"}),
-		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vedette_ingest_rejected_samples_total", Help: "Samples refused, by protocol and reason."}, []string{"protocol", "reason"}),
-		throttledTotal: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "vedette_ingest_throttled_requests_total", Help: "Requests told to come again because max_concurrent_writes others were being written."}),
-		protos: map[string]*protocol{},
+// NewCounts makes the counters in m.
+func NewCounts(m *instrument.Registry) *Counts {
+	m.Describe("vedette_ingest_requests", "", "Requests or rounds of collection, by protocol.")
+	m.Describe("vedette_ingest_samples", "", "Samples stored, by protocol.")
+	m.Describe("vedette_ingest_rejected_samples", "", "Samples refused, by protocol and reason.")
+	m.Describe("vedette_ingest_throttled_requests", "", "Requests told to come again because max_concurrent_writes others were being written.")
+	return &Counts{
+		requests:  m.CounterVec("vedette_ingest_requests", "protocol"),
+		samples:   m.CounterVec("vedette_ingest_samples", "protocol"),
+		rejected:  m.CounterVec("vedette_ingest_rejected_samples", "protocol", "reason"),
+		throttled: m.Counter("vedette_ingest_throttled_requests"),
+		protos:    map[string]*protocol{},
 	}
-	reg.MustRegister(c.requests, c.samples, c.rejected, c.throttledTotal)
-	return c
 }
 
 // Throttled is how many requests were told to come again.
-func (c *Counts) Throttled() int64 { return c.throttled.Load() }
+func (c *Counts) Throttled() int64 { return int64(c.throttled.Value()) }
 
-func (c *Counts) throttle() {
-	c.throttledTotal.Inc()
-	c.throttled.Add(1)
-}
+func (c *Counts) throttle() { c.throttled.Inc() }
 
 func (c *Counts) protocol(name string) *protocol {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.protos[name]
 	if p == nil {
-		p = &protocol{rejected: map[string]int64{}}
+		p = &protocol{requests: c.requests.With(name), samples: c.samples.With(name), rejected: map[string]*instrument.Counter{}}
 		c.protos[name] = p
 	}
 	return p
@@ -73,22 +64,24 @@ func (c *Counts) protocol(name string) *protocol {
 // by reason (may be nil).
 func (c *Counts) Add(name string, n int, rejected map[string]int) {
 	p := c.protocol(name)
-	p.requests.Add(1)
-	p.samples.Add(int64(n))
-	c.requests.WithLabelValues(name).Inc()
-	c.samples.WithLabelValues(name).Add(float64(n))
+	p.requests.Inc()
+	p.samples.Add(uint64(n))
 	if len(rejected) == 0 {
 		return
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	for reason, k := range rejected {
 		if k == 0 {
 			continue
 		}
-		p.rejected[reason] += int64(k)
-		c.rejected.WithLabelValues(name, reason).Add(float64(k))
+		r := p.rejected[reason]
+		if r == nil {
+			r = c.rejected.With(name, reason)
+			p.rejected[reason] = r
+		}
+		r.Add(uint64(k))
 	}
-	p.mu.Unlock()
 }
 
 // ProtocolCount is what one protocol has brought.
@@ -117,10 +110,10 @@ func (c *Counts) Snapshot() []ProtocolCount {
 	out := make([]ProtocolCount, 0, len(names))
 	for _, n := range names {
 		p := c.protocol(n)
-		pc := ProtocolCount{Protocol: n, Requests: p.requests.Load(), Samples: p.samples.Load(), Rejected: []RejectedCount{}}
+		pc := ProtocolCount{Protocol: n, Requests: int64(p.requests.Value()), Samples: int64(p.samples.Value()), Rejected: []RejectedCount{}}
 		p.mu.Lock()
 		for reason, k := range p.rejected {
-			pc.Rejected = append(pc.Rejected, RejectedCount{reason, k})
+			pc.Rejected = append(pc.Rejected, RejectedCount{reason, int64(k.Value())})
 		}
 		p.mu.Unlock()
 		sort.Slice(pc.Rejected, func(i, j int) bool { return pc.Rejected[i].Count > pc.Rejected[j].Count })

@@ -8,8 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -58,10 +57,10 @@ func benchmarkLines(b *testing.B, line func(dst []byte, series int, seconds int6
 	}
 	cfg := ingest.SinkConfig{IsLimit: metric.IsLimit, MaxFuture: 1e6 * time.Hour}
 	b.Run("nostore", func(b *testing.B) {
-		run(b, ingest.NewSink(&taken{quiet: true}, cfg, ingest.NewCounts(prometheus.NewRegistry())))
+		run(b, ingest.NewSink(&taken{quiet: true}, cfg, ingest.NewCounts(instrument.New(instrument.Config{}))))
 	})
 	b.Run("store", func(b *testing.B) {
-		run(b, ingest.NewSink(openStore(b, b.TempDir(), metric.Config{}), cfg, ingest.NewCounts(prometheus.NewRegistry())))
+		run(b, ingest.NewSink(openStore(b, b.TempDir(), metric.Config{}), cfg, ingest.NewCounts(instrument.New(instrument.Config{}))))
 	})
 }
 

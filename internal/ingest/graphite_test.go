@@ -16,10 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -106,7 +106,7 @@ type graphite struct {
 
 func newGraphite(t testing.TB, cfg ingest.GraphiteConfig) graphite {
 	t.Helper()
-	g := graphite{store: &taken{}, counts: ingest.NewCounts(prometheus.NewRegistry()), log: &bytes.Buffer{}}
+	g := graphite{store: &taken{}, counts: ingest.NewCounts(instrument.New(instrument.Config{})), log: &bytes.Buffer{}}
 	var err error
 	g.Graphite, err = ingest.NewGraphite(ingest.NewSink(g.store, ingest.SinkConfig{}, g.counts), cfg, slog.New(slog.NewTextHandler(g.log, nil)))
 	if err != nil {
@@ -274,7 +274,7 @@ func TestGraphiteTemplates(t *testing.T) {
 
 func TestGraphiteTemplatesOfTwo(t *testing.T) {
 	store := &taken{}
-	sink := ingest.NewSink(store, ingest.SinkConfig{}, ingest.NewCounts(prometheus.NewRegistry()))
+	sink := ingest.NewSink(store, ingest.SinkConfig{}, ingest.NewCounts(instrument.New(instrument.Config{})))
 	for _, template := range []string{"host.measurement", "measurement.host"} {
 		g, err := ingest.NewGraphite(sink, ingest.GraphiteConfig{Templates: []string{template}}, quietLog())
 		if err != nil {
@@ -526,7 +526,7 @@ func TestGraphitePickleFrames(t *testing.T) {
 
 func TestGraphiteInRealStore(t *testing.T) {
 	s := openStore(t, t.TempDir(), metric.Config{})
-	counts := ingest.NewCounts(prometheus.NewRegistry())
+	counts := ingest.NewCounts(instrument.New(instrument.Config{}))
 	g, err := ingest.NewGraphite(ingest.NewSink(s, ingest.SinkConfig{}, counts), ingest.GraphiteConfig{Templates: []string{"host.measurement*"}}, quietLog())
 	if err != nil {
 		t.Fatal(err)

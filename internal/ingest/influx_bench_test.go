@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -26,7 +26,7 @@ func BenchmarkInflux(b *testing.B) {
 
 func benchmarkInflux(b *testing.B, app storage.Appendable) {
 	const lines, fields = 1000, 10
-	i := ingest.NewInflux(ingest.NewSink(app, ingest.SinkConfig{IsLimit: metric.IsLimit, MaxFuture: 1e6 * time.Hour}, ingest.NewCounts(prometheus.NewRegistry())), ingest.InfluxConfig{}, quietLog())
+	i := ingest.NewInflux(ingest.NewSink(app, ingest.SinkConfig{IsLimit: metric.IsLimit, MaxFuture: 1e6 * time.Hour}, ingest.NewCounts(instrument.New(instrument.Config{}))), ingest.InfluxConfig{}, quietLog())
 	var body []byte
 	var stamps []int // where each line's timestamp is
 	for k := range lines {

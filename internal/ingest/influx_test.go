@@ -20,10 +20,10 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/record"
 	"github.com/vedette-sre/vedette/internal/store/metric"
@@ -79,7 +79,7 @@ func (a *keptAppender) Commit() error {
 func (a *keptAppender) Rollback() error { return nil }
 
 func newInflux(cfg ingest.InfluxConfig) *influxDoor {
-	kept, counts := &keptSamples{}, ingest.NewCounts(prometheus.NewRegistry())
+	kept, counts := &keptSamples{}, ingest.NewCounts(instrument.New(instrument.Config{}))
 	sink := ingest.NewSink(kept, ingest.SinkConfig{MaxFuture: 1e6 * time.Hour}, counts)
 	return &influxDoor{ingest.NewInflux(sink, cfg, quietLog()), kept, counts}
 }
@@ -588,7 +588,7 @@ func TestInfluxPacket(t *testing.T) {
 // into a real store, in two orders of its tags.
 func TestInfluxKnownSeries(t *testing.T) {
 	s := openStore(t, t.TempDir(), metric.Config{})
-	i := ingest.NewInflux(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry())), ingest.InfluxConfig{}, quietLog())
+	i := ingest.NewInflux(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(instrument.New(instrument.Config{}))), ingest.InfluxConfig{}, quietLog())
 	base := time.Now().UnixMilli() - 10_000
 	for n := range 5 {
 		tags := []string{"a=1,b=2", "b=2,a=1"}[n%2]

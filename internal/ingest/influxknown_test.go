@@ -10,8 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -22,7 +21,7 @@ func TestInfluxKnownLines(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	a, b := openStore(t, t.TempDir(), metric.Config{}), openStore(t, t.TempDir(), metric.Config{})
 	door := func(s *metric.Store) *ingest.Influx {
-		return ingest.NewInflux(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry())), ingest.InfluxConfig{}, quietLog())
+		return ingest.NewInflux(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(instrument.New(instrument.Config{}))), ingest.InfluxConfig{}, quietLog())
 	}
 	one := door(a)
 	shapes := []string{

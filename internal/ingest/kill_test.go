@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -54,7 +55,7 @@ func killStore() metric.Config {
 func serveUntilKilled(dir string) error {
 	reg := prometheus.NewRegistry()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	s, err := metric.Open(dir, killStore(), reg, log)
+	s, err := metric.Open(dir, killStore(), instrument.New(instrument.Config{}), reg, log)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func serveUntilKilled(dir string) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/write", ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(reg)), ingest.RemoteWriteConfig{}, log))
+	mux.Handle("/write", ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(instrument.New(instrument.Config{}))), ingest.RemoteWriteConfig{}, log))
 	mux.HandleFunc("/dump", func(w http.ResponseWriter, r *http.Request) {
 		mint, _ := strconv.ParseInt(r.FormValue("mint"), 10, 64)
 		b := bufio.NewWriterSize(w, 1<<16)

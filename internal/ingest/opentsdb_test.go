@@ -16,8 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -29,7 +28,7 @@ type openTSDB struct {
 }
 
 func newOpenTSDB(cfg ingest.OpenTSDBConfig) openTSDB {
-	o := openTSDB{store: &taken{}, counts: ingest.NewCounts(prometheus.NewRegistry())}
+	o := openTSDB{store: &taken{}, counts: ingest.NewCounts(instrument.New(instrument.Config{}))}
 	o.OpenTSDB = ingest.NewOpenTSDB(ingest.NewSink(o.store, ingest.SinkConfig{}, o.counts), cfg, quietLog())
 	return o
 }
@@ -255,7 +254,7 @@ func TestOpenTSDBDeafClient(t *testing.T) {
 
 func TestOpenTSDBInRealStore(t *testing.T) {
 	s := openStore(t, t.TempDir(), metric.Config{})
-	o := ingest.NewOpenTSDB(ingest.NewSink(s, ingest.SinkConfig{}, ingest.NewCounts(prometheus.NewRegistry())), ingest.OpenTSDBConfig{}, quietLog())
+	o := ingest.NewOpenTSDB(ingest.NewSink(s, ingest.SinkConfig{}, ingest.NewCounts(instrument.New(instrument.Config{}))), ingest.OpenTSDBConfig{}, quietLog())
 	now := time.Now().Unix()
 	got := telnet(t, o.ServeConn, fmt.Sprintf("put a %d 1 b=c\nput a %d 2 b=c\nversion\nput a %d 3 b=c\n", now, now, now), 1<<20)
 	lines := strings.Split(got, "\n")

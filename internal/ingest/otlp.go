@@ -3,247 +3,180 @@ package ingest
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"mime"
-	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/model/histogram"
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/storage/remote/otlptranslator/prometheusremotewrite"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/vedette-sre/vedette/internal/record"
 )
 
-// OTLPConfig is how OTLP is taken. Zero means the default.
+// OTLPNames says how names and attributes become series. It is the section
+// "otlp" of prometheus.yml.
+type OTLPNames = config.OTLPConfig
+
+// OTLPConfig bounds OTLP metrics. Zero means the default.
 type OTLPConfig struct {
 	// MaxBytes is how large a request may be decompressed; default 64 MiB.
 	MaxBytes int64
-	// MaxDeltaSeries is how many series of delta temporality are summed up; default
-	// 200,000.
+	// MaxDepth is how deep lists and maps in the value of an attribute may be
+	// nested; default 16.
+	MaxDepth int
+	// MaxAttributes is how many attributes a data point, a resource or a scope may
+	// have; default 1,024.
+	MaxAttributes int
+	// MaxAttributeBytes is how many bytes an attribute may take, its key and its
+	// value together, as they are sent; default 64 KiB.
+	MaxAttributeBytes int
+	// MaxBuckets is how many buckets or quantiles a data point may have; default
+	// 10,000.
+	MaxBuckets int
+	// MaxDeltaSeries is how many series of delta temporality are added up at once;
+	// default 200,000. One is forgotten an hour after its last data point.
 	MaxDeltaSeries int
-	// Settings are the otlp section of the prometheus.yml in force.
-	Settings func() config.OTLPConfig
-	// Lookback is that of queries; target_info is repeated by it.
+	// Lookback is the lookback of PromQL, for the distance of the samples of
+	// target_info; default 5 min.
 	Lookback time.Duration
+	// Names returns the settings in force, once for each request. nil means those
+	// of a prometheus.yml without the section.
+	Names func() OTLPNames
 }
 
-// OTLP takes metrics of the OpenTelemetry protocol (OTLP 1.x), over HTTP and
-// gRPC. Names and labels are made as Prometheus makes them, by its own
-// translation; delta temporality is summed up to cumulative here, because rate()
-// and increase() want that. Safe for concurrent use.
+// OTLP takes metrics of the OpenTelemetry protocol (OTLP 1.x,
+// ExportMetricsServiceRequest), over HTTP and, by NewOTLPServer, over gRPC. What
+// it stores is what the OTLP endpoint of Prometheus would; delta temporality is
+// added up to cumulative.
+//
+// A request that is not well-formed is refused whole. Of any other, the right
+// data points are stored and the others refused with a reason. A fault of ours
+// stores nothing of the request and asks for a retry. Safe for concurrent use.
 type OTLP struct {
 	sink  *Sink
 	cfg   OTLPConfig
 	log   *slog.Logger
-	delta *deltas
+	delta otlpDeltas
+	names atomic.Pointer[otlpNames]
+	work  sync.Pool
 }
 
-// NewOTLP makes the doors of OTLP to sink.
+// NewOTLP makes the door for OTLP metrics to sink; it starts nothing.
 func NewOTLP(sink *Sink, cfg OTLPConfig, log *slog.Logger) *OTLP {
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
+	cfg.MaxDepth = cmp.Or(cfg.MaxDepth, 16)
+	cfg.MaxAttributes = cmp.Or(cfg.MaxAttributes, 1024)
+	cfg.MaxAttributeBytes = cmp.Or(cfg.MaxAttributeBytes, 64<<10)
+	cfg.MaxBuckets = cmp.Or(cfg.MaxBuckets, 10_000)
+	cfg.MaxDeltaSeries = cmp.Or(cfg.MaxDeltaSeries, 200_000)
 	cfg.Lookback = cmp.Or(cfg.Lookback, 5*time.Minute)
-	return &OTLP{sink: sink, cfg: cfg, log: log, delta: newDeltas(cmp.Or(cfg.MaxDeltaSeries, 200_000))}
+	if cfg.Names == nil {
+		cfg.Names = func() OTLPNames { return config.DefaultOTLPConfig }
+	}
+	return &OTLP{sink: sink, cfg: cfg, log: log, work: sync.Pool{New: func() any { return new(otlpWork) }}}
 }
 
-// Export stores the metrics of a request, which it may change. What the store
-// refuses is told in the answer; an error is of the kind record.Invalid for a
-// request that cannot be translated, or a fault of ours after which nothing is
-// stored.
-func (o *OTLP) Export(ctx context.Context, protocol string, req pmetricotlp.ExportRequest) (pmetricotlp.ExportResponse, error) {
-	resp := pmetricotlp.NewExportResponse()
-	b := o.sink.Batch(protocol)
-	defer b.Free()
-	md := req.Metrics()
-	var sums *deltaRound
-	if hasDelta(md) {
-		sums = o.delta.begin(b) // one request with deltas at a time
-		defer sums.end()
-		sums.sum(md)
-	}
-	c := o.cfg.Settings()
-	conv := prometheusremotewrite.NewPrometheusConverter(&batchAppender{b: b})
-	notes, err := conv.FromMetrics(ctx, md, prometheusremotewrite.Settings{
-		AddMetricSuffixes:                    c.TranslationStrategy.ShouldAddSuffixes(),
-		AllowUTF8:                            !c.TranslationStrategy.ShouldEscape(),
-		PromoteResourceAttributes:            prometheusremotewrite.NewPromoteResourceAttributes(c),
-		KeepIdentifyingResourceAttributes:    c.KeepIdentifyingResourceAttributes,
-		ConvertHistogramsToNHCB:              c.ConvertHistogramsToNHCB,
-		PromoteScopeMetadata:                 c.PromoteScopeMetadata,
-		LabelNameUnderscoreSanitization:      c.LabelNameUnderscoreSanitization,
-		LabelNamePreserveMultipleUnderscores: c.LabelNamePreserveMultipleUnderscores,
-		LookbackDelta:                        o.cfg.Lookback,
-	})
-	if ctx.Err() != nil {
-		return resp, ctx.Err()
-	}
-	if err != nil {
-		// Some metrics cannot be translated; the others were.
-		b.Refuse(0, "untranslatable", err)
-	}
-	if ws, _ := notes.AsStrings("", 0, 0); len(ws) > 0 {
-		o.log.Debug("metrics of OTLP were translated with warnings", "warnings", ws)
-	}
-	out, err := b.Commit(ctx)
-	if err != nil {
-		return resp, fmt.Errorf("store metrics of OTLP: %w", err)
-	}
-	if sums != nil {
-		sums.commit()
-	}
-	if out.RefusedN > 0 {
-		resp.PartialSuccess().SetRejectedDataPoints(int64(out.RefusedN))
-		resp.PartialSuccess().SetErrorMessage(out.Error())
-	}
-	return resp, nil
+// OTLPPartial says that a part of a request was not stored. Sending it again
+// does not help.
+type OTLPPartial struct {
+	// Rejected is how many data points were refused. One that becomes several
+	// samples may count as several.
+	Rejected int64
+	// Message lists the first reasons.
+	Message string
 }
 
-// Metrics is POST /v1/metrics of OTLP/HTTP, with protobuf or JSON.
-func (o *OTLP) Metrics(w http.ResponseWriter, r *http.Request) {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	asJSON := media == "application/json"
-	if err != nil || !asJSON && media != "application/x-protobuf" {
-		answerOTLP(w, false, http.StatusUnsupportedMediaType, fmt.Errorf("the content type %q is not taken; send application/x-protobuf or application/json", r.Header.Get("Content-Type")))
-		return
+// Protocols, as they show in counters.
+const (
+	otlpProtocol     = "otlp"
+	otlpInfoProtocol = "otlp_target_info"
+)
+
+// Export stores an ExportMetricsServiceRequest in the protobuf encoding; body
+// may be used again afterwards. partial is nil when all of it was stored. An
+// error of the kind record.Invalid means a request that will never be taken;
+// any other is a fault of ours, nothing was stored, and the sender should try
+// again.
+func (o *OTLP) Export(ctx context.Context, body []byte) (partial *OTLPPartial, err error) {
+	w := o.work.Get().(*otlpWork)
+	defer o.free(w)
+	w.o, w.names, w.now = o, o.settings(), time.Now()
+	w.b, w.info = o.sink.Batch(otlpProtocol), o.sink.Batch(otlpInfoProtocol)
+	defer w.b.Free()
+	defer w.info.Free()
+	if err := w.request(body); err != nil {
+		o.sink.counts.Add(otlpProtocol, 0, map[string]int{"undecodable": 1})
+		return nil, record.Errorf(record.Invalid, "decode the request: %w", err)
 	}
-	protocol := "otlp_http"
-	bufs := bufferPool.Get().(*buffers)
-	defer bufs.free()
-	bufs.raw, err = decompressed(r.Header.Get("Content-Encoding"), r.Body, r.ContentLength, o.cfg.MaxBytes, bufs.raw[:0])
-	req := pmetricotlp.NewExportRequest()
-	if err == nil {
-		if asJSON {
-			err = req.UnmarshalJSON(bufs.raw)
-		} else {
-			err = req.UnmarshalProto(bufs.raw)
+	if len(w.deferred) > 0 {
+		// The states stay locked until it is known whether they advance.
+		defer o.delta.lock(w.shards, w.now)()
+		if err := w.addDeltas(); err != nil {
+			o.sink.counts.Add(otlpProtocol, 0, map[string]int{"undecodable": 1})
+			return nil, record.Errorf(record.Invalid, "decode the request: %w", err)
 		}
 	}
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		var bad *badRequest
-		code, reason := http.StatusBadRequest, "undecodable"
-		switch {
-		case errors.As(err, &tooLarge):
-			code, reason = http.StatusRequestEntityTooLarge, "too_large"
-		case errors.As(err, &bad):
-			code = bad.code
-			if code == http.StatusRequestEntityTooLarge {
-				reason = "too_large"
-			}
+	// What is said of the resource goes first and apart: it is no data point of
+	// the sender, so that its refusal is not told; and without the data points it
+	// does no harm.
+	if len(w.info.points)+w.info.out.RefusedN > 0 {
+		if _, err := w.info.Commit(ctx); err != nil {
+			return nil, otlpFault(err)
 		}
-		o.sink.counts.Add(protocol, 0, map[string]int{reason: 1})
-		answerOTLP(w, asJSON, code, fmt.Errorf("read the request: %w", err))
-		return
 	}
-	resp, err := o.Export(r.Context(), protocol, req)
+	out, err := w.b.Commit(ctx)
 	if err != nil {
-		o.log.Error("metrics of OTLP were not stored", "err", err)
-		w.Header().Set("Retry-After", "5") // with 503 a client tries again, with 500 it does not
-		answerOTLP(w, asJSON, http.StatusServiceUnavailable, err)
+		return nil, otlpFault(err)
+	}
+	w.settle()
+	if out.RefusedN == 0 {
+		return nil, nil
+	}
+	o.log.Debug("data points of OTLP were refused", "refused", out.RefusedN, "stored", out.Stored(), "first", out.Refused[0].Err)
+	return &OTLPPartial{Rejected: int64(min(out.RefusedN, w.points)), Message: out.Error()}, nil
+}
+
+// otlpFault is the error for a request that could not be stored.
+func otlpFault(err error) error {
+	kind := record.KindOf(err)
+	if kind == record.Internal {
+		kind = record.Unavailable
+	}
+	return record.Errorf(kind, "store the request: %w", err)
+}
+
+// otlpRefusal is why a data point is not taken.
+type otlpRefusal struct {
+	reason string
+	err    error
+}
+
+func (r *otlpRefusal) Error() string { return r.err.Error() }
+
+func refuseOTLP(reason, format string, a ...any) *otlpRefusal {
+	return &otlpRefusal{reason, fmt.Errorf(format, a...)}
+}
+
+// free gives w back, unless it is large.
+func (o *OTLP) free(w *otlpWork) {
+	if cap(w.raw)+cap(w.infoRaw) > keptBuffer || cap(w.labels)+cap(w.attrs)+cap(w.resource)+cap(w.hist.counts)+cap(w.hist.bounds) > 1<<16 || cap(w.deferred) > 1<<12 {
 		return
 	}
-	var body []byte
-	if asJSON {
-		w.Header().Set("Content-Type", "application/json")
-		body, err = resp.MarshalJSON()
-	} else {
-		w.Header().Set("Content-Type", "application/x-protobuf")
-		body, err = resp.MarshalProto()
+	// Nothing may hold on to the body, or to what became of it.
+	clear(w.attrs[:cap(w.attrs)])
+	clear(w.exemplars[:cap(w.exemplars)])
+	clear(w.resource[:cap(w.resource)])
+	clear(w.labels[:cap(w.labels)])
+	clear(w.context[:cap(w.context)])
+	clear(w.merged[:cap(w.merged)])
+	clear(w.deferred)
+	clear(w.pending)
+	*w = otlpWork{
+		raw: w.raw[:0], infoRaw: w.infoRaw[:0], attrs: w.attrs[:0], exemplars: w.exemplars[:0], resource: w.resource[:0],
+		labels: w.labels[:0], context: w.context[:0], merged: w.merged[:0], deferred: w.deferred[:0], pending: w.pending,
+		hist: otlpHist{counts: w.hist.counts[:0], bounds: w.hist.bounds[:0]},
+		exp:  otlpExp{positive: otlpSide{counts: w.exp.positive.counts[:0]}, negative: otlpSide{counts: w.exp.negative.counts[:0]}},
 	}
-	if err != nil {
-		answerOTLP(w, asJSON, http.StatusInternalServerError, err)
-		return
-	}
-	_, _ = w.Write(body) // a client that left is no fault
-}
-
-// answerOTLP answers with a google.rpc.Status, as OTLP/HTTP wants it.
-func answerOTLP(w http.ResponseWriter, asJSON bool, code int, err error) {
-	c := codes.InvalidArgument
-	if code >= 500 {
-		c = codes.Unavailable
-	}
-	var body []byte
-	if asJSON {
-		w.Header().Set("Content-Type", "application/json")
-		body, _ = json.Marshal(map[string]any{"code": int(c), "message": err.Error()}) // of two plain values
-	} else {
-		w.Header().Set("Content-Type", "application/x-protobuf")
-		body, _ = proto.Marshal(status.New(c, err.Error()).Proto())
-	}
-	w.WriteHeader(code)
-	_, _ = w.Write(body)
-}
-
-// batchAppender hands what the translation makes to a batch.
-type batchAppender struct{ b *Batch }
-
-func (a *batchAppender) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, o storage.AOptions) (storage.SeriesRef, error) {
-	a.b.BeginBare()
-	ls.Range(func(l labels.Label) { a.b.Label(l.Name, l.Value) })
-	if h != nil || fh != nil {
-		if h != nil {
-			h = h.Copy()
-		} else {
-			fh = fh.Copy()
-		}
-		a.b.Histogram(0, t, h, fh)
-	} else {
-		a.b.Point(0, t, v)
-	}
-	for _, e := range o.Exemplars {
-		a.b.Exemplar(e)
-	}
-	return 0, nil
-}
-
-func (a *batchAppender) Commit() error   { return nil }
-func (a *batchAppender) Rollback() error { return nil }
-
-// hasDelta reports whether any metric has delta temporality.
-func hasDelta(md pmetric.Metrics) bool {
-	found := false
-	eachMetric(md, func(_ string, m pmetric.Metric) {
-		found = found || temporality(m) == pmetric.AggregationTemporalityDelta
-	})
-	return found
-}
-
-func temporality(m pmetric.Metric) pmetric.AggregationTemporality {
-	switch m.Type() {
-	case pmetric.MetricTypeSum:
-		return m.Sum().AggregationTemporality()
-	case pmetric.MetricTypeHistogram:
-		return m.Histogram().AggregationTemporality()
-	case pmetric.MetricTypeExponentialHistogram:
-		return m.ExponentialHistogram().AggregationTemporality()
-	}
-	return pmetric.AggregationTemporalityUnspecified
-}
-
-// kindOfOTLP makes a gRPC code of an error.
-func kindOfOTLP(err error) codes.Code {
-	switch record.KindOf(err) {
-	case record.Unauthenticated:
-		return codes.Unauthenticated
-	case record.Forbidden:
-		return codes.PermissionDenied
-	case record.NotFound:
-		return codes.NotFound
-	case record.Invalid:
-		return codes.InvalidArgument
-	case record.TooLarge:
-		return codes.ResourceExhausted
-	}
-	return codes.Unavailable
+	o.work.Put(w)
 }

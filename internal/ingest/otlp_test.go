@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/record"
 	"github.com/vedette-sre/vedette/internal/store/metric"
@@ -43,9 +44,9 @@ type otlpDoor struct {
 
 func newOTLPDoor(t *testing.T, cfg ingest.OTLPConfig) *otlpDoor {
 	t.Helper()
-	d := &otlpDoor{t: t, store: openStore(t, t.TempDir(), metric.Config{}), counts: ingest.NewCounts(prometheus.NewRegistry()), now: time.Now().Truncate(time.Second)}
-	if cfg.Settings == nil {
-		cfg.Settings = func() config.OTLPConfig { return config.DefaultOTLPConfig }
+	d := &otlpDoor{t: t, store: openStore(t, t.TempDir(), metric.Config{}), counts: ingest.NewCounts(instrument.New(instrument.Config{})), now: time.Now().Truncate(time.Second)}
+	if cfg.Names == nil {
+		cfg.Names = func() config.OTLPConfig { return config.DefaultOTLPConfig }
 	}
 	d.otlp = ingest.NewOTLP(ingest.NewSink(d.store, ingest.SinkConfig{IsLimit: metric.IsLimit}, d.counts), cfg, quietLog())
 	return d
@@ -97,11 +98,27 @@ func deltaSum(d *otlpDoor, at int, v int64) pmetricotlp.ExportRequest {
 	})
 }
 
+// export hands a request over and gives the answer in the words of the protocol.
+func export(t *testing.T, o *ingest.OTLP, req pmetricotlp.ExportRequest) (pmetricotlp.ExportResponse, error) {
+	t.Helper()
+	body, err := req.MarshalProto()
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp := pmetricotlp.NewExportResponse()
+	part, err := o.Export(context.Background(), body)
+	if part != nil {
+		resp.PartialSuccess().SetRejectedDataPoints(part.Rejected)
+		resp.PartialSuccess().SetErrorMessage(part.Message)
+	}
+	return resp, err
+}
+
 func TestOTLPDelta(t *testing.T) {
 	d := newOTLPDoor(t, ingest.OTLPConfig{MaxDeltaSeries: 3})
 	send := func(req pmetricotlp.ExportRequest) pmetricotlp.ExportResponse {
 		t.Helper()
-		resp, err := d.otlp.Export(context.Background(), "otlp_http", req)
+		resp, err := export(t, d.otlp, req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +130,7 @@ func TestOTLPDelta(t *testing.T) {
 		}
 	}
 	late := send(deltaSum(d, -90, 7))
-	if late.PartialSuccess().RejectedDataPoints() != 1 || !strings.Contains(late.PartialSuccess().ErrorMessage(), "comes after one of") {
+	if late.PartialSuccess().RejectedDataPoints() != 1 || !strings.Contains(late.PartialSuccess().ErrorMessage(), "a delta cannot be added late") {
 		t.Errorf("a late delta: %v %q", late.PartialSuccess().RejectedDataPoints(), late.PartialSuccess().ErrorMessage())
 	}
 	head := `{__name__="orders_total", instance="a", job="shop"}`
@@ -190,12 +207,12 @@ func TestOTLPDelta(t *testing.T) {
 func TestOTLPDeltaRetry(t *testing.T) {
 	d := newOTLPDoor(t, ingest.OTLPConfig{})
 	f := &faulty{Appendable: d.store, commitErr: fmt.Errorf("disk full")}
-	o := ingest.NewOTLP(ingest.NewSink(f, ingest.SinkConfig{}, d.counts), ingest.OTLPConfig{Settings: func() config.OTLPConfig { return config.DefaultOTLPConfig }}, quietLog())
-	if _, err := o.Export(context.Background(), "otlp_http", deltaSum(d, -20, 5)); err == nil {
+	o := ingest.NewOTLP(ingest.NewSink(f, ingest.SinkConfig{}, d.counts), ingest.OTLPConfig{Names: func() config.OTLPConfig { return config.DefaultOTLPConfig }}, quietLog())
+	if _, err := export(t, o, deltaSum(d, -20, 5)); err == nil {
 		t.Fatal("no error")
 	}
 	f.commitErr = nil
-	if resp, err := o.Export(context.Background(), "otlp_http", deltaSum(d, -20, 5)); err != nil || resp.PartialSuccess().RejectedDataPoints() != 0 {
+	if resp, err := export(t, o, deltaSum(d, -20, 5)); err != nil || resp.PartialSuccess().RejectedDataPoints() != 0 {
 		t.Fatal(err, resp.PartialSuccess().ErrorMessage())
 	}
 	if got := d.values("orders"); !strings.HasSuffix(got, "@-20=5") {
@@ -297,7 +314,7 @@ func TestOTLPBesidePrometheus(t *testing.T) {
 		t.Run(string(strategy), func(t *testing.T) {
 			c := config.DefaultOTLPConfig
 			c.TranslationStrategy = strategy
-			d := newOTLPDoor(t, ingest.OTLPConfig{Settings: func() config.OTLPConfig { return c }})
+			d := newOTLPDoor(t, ingest.OTLPConfig{Names: func() config.OTLPConfig { return c }})
 			theirs := openStore(t, t.TempDir(), metric.Config{})
 			h := remote.NewOTLPWriteHandler(quietLog(), prometheus.NewRegistry(), theirs, func() config.Config { return config.Config{OTLPConfig: c} }, remote.OTLPOptions{LookbackDelta: 5 * time.Minute})
 			r := rand.New(rand.NewPCG(5, 5))
@@ -377,7 +394,7 @@ func TestOTLPAnswers(t *testing.T) {
 	f("application/json; charset=utf-8", "", "{}", 200, "{")
 	f("text/plain", "", "", 415, "application/json")
 	f("", "", "", 415, "")
-	f("application/x-protobuf", "", "\xff\xff", 400, "read the request")
+	f("application/x-protobuf", "", "\xff\xff", 400, "decode the request")
 	f("application/json", "", "{", 400, `"message"`)
 	f("application/x-protobuf", "br", "x", 415, "br")
 	f("application/x-protobuf", "gzip", "x", 400, "gzip")
@@ -427,8 +444,8 @@ func FuzzOTLP(f *testing.F) {
 		f.Add(b)
 	}
 	s := openStore(f, f.TempDir(), metric.Config{})
-	o := ingest.NewOTLP(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry())),
-		ingest.OTLPConfig{MaxDeltaSeries: 100, Settings: func() config.OTLPConfig { return config.DefaultOTLPConfig }}, quietLog())
+	o := ingest.NewOTLP(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(instrument.New(instrument.Config{}))),
+		ingest.OTLPConfig{MaxDeltaSeries: 100, Names: func() config.OTLPConfig { return config.DefaultOTLPConfig }}, quietLog())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		hr := httptest.NewRequest("POST", "/v1/metrics", bytes.NewReader(b))
 		hr.Header.Set("Content-Type", "application/x-protobuf")
@@ -437,5 +454,60 @@ func FuzzOTLP(f *testing.F) {
 		if w.Code == 503 {
 			t.Fatalf("a fault of ours: %s", w.Body)
 		}
+	})
+}
+
+// BenchmarkOTLP stores a request of 1,000 series over and over: by the door, and
+// by Prometheus's handler.
+func BenchmarkOTLP(b *testing.B) {
+	body := func(at time.Time) []byte {
+		md := pmetric.NewMetrics()
+		rm := md.ResourceMetrics().AppendEmpty()
+		rm.Resource().Attributes().PutStr("service.name", "shop")
+		ms := rm.ScopeMetrics().AppendEmpty().Metrics()
+		for m := range 20 {
+			x := ms.AppendEmpty()
+			x.SetName(fmt.Sprint("shop.orders.", m))
+			s := x.SetEmptySum()
+			s.SetIsMonotonic(true)
+			s.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+			for i := range 50 {
+				p := s.DataPoints().AppendEmpty()
+				p.SetTimestamp(pcommon.NewTimestampFromTime(at))
+				p.SetIntValue(at.Unix())
+				p.Attributes().PutStr("http.route", fmt.Sprint("/api/v1/orders/", i%10))
+				p.Attributes().PutStr("region", fmt.Sprint("eu-", i/10))
+				p.Attributes().PutInt("code", 200)
+			}
+		}
+		out, err := pmetricotlp.NewExportRequestFromMetrics(md).MarshalProto()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return out
+	}
+	run := func(b *testing.B, h http.Handler) {
+		b.ReportAllocs()
+		at := time.Now().Add(-24 * time.Hour).Truncate(time.Second)
+		for b.Loop() {
+			b.StopTimer()
+			req := body(at)
+			at = at.Add(15 * time.Second)
+			b.StartTimer()
+			r := httptest.NewRequest("POST", "/v1/metrics", bytes.NewReader(req))
+			r.Header.Set("Content-Type", "application/x-protobuf")
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, r); w.Code != http.StatusOK {
+				b.Fatal(w.Code, w.Body)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/sample")
+	}
+	b.Run("vedette", func(b *testing.B) {
+		o := ingest.NewOTLP(ingest.NewSink(openStore(b, b.TempDir(), metric.Config{}), ingest.SinkConfig{MaxFuture: 1e6 * time.Hour}, ingest.NewCounts(instrument.New(instrument.Config{}))), ingest.OTLPConfig{}, quietLog())
+		run(b, http.HandlerFunc(o.Metrics))
+	})
+	b.Run("prometheus", func(b *testing.B) {
+		run(b, remote.NewOTLPWriteHandler(quietLog(), prometheus.NewRegistry(), openStore(b, b.TempDir(), metric.Config{}), func() config.Config { return config.Config{OTLPConfig: config.DefaultOTLPConfig} }, remote.OTLPOptions{}))
 	})
 }

@@ -11,17 +11,17 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 )
 
 func fuzzGate(t *testing.T) *gate {
-	g := &gate{t: t, pushed: &pushStore{blobs: map[string][]byte{}}, counts: ingest.NewCounts(prometheus.NewRegistry())}
+	g := &gate{t: t, pushed: &pushStore{blobs: map[string][]byte{}}, counts: ingest.NewCounts(instrument.New(instrument.Config{}))}
 	g.sink = ingest.NewSink(&samples{}, ingest.SinkConfig{}, g.counts)
 	g.start(ingest.PushConfig{MaxSeries: 1000})
 	return g

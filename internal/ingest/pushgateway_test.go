@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -83,7 +84,7 @@ func gated(t *testing.T, cfg ingest.PushConfig, f func(t *testing.T, g *gate)) {
 	t.Helper()
 	store := openStore(t, t.TempDir(), metric.Config{})
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{t: t, store: store, pushed: &pushStore{blobs: map[string][]byte{}}, counts: ingest.NewCounts(prometheus.NewRegistry()), base: time.Now().UnixMilli()}
+		g := &gate{t: t, store: store, pushed: &pushStore{blobs: map[string][]byte{}}, counts: ingest.NewCounts(instrument.New(instrument.Config{})), base: time.Now().UnixMilli()}
 		g.sink = ingest.NewSink(store, ingest.SinkConfig{IsLimit: metric.IsLimit}, g.counts)
 		g.start(cfg)
 		f(t, g)
@@ -526,7 +527,7 @@ func TestPushFaults(t *testing.T) {
 
 // TestPushClient pushes with the client library of Prometheus.
 func TestPushClient(t *testing.T) {
-	store, counts := openStore(t, t.TempDir(), metric.Config{}), ingest.NewCounts(prometheus.NewRegistry())
+	store, counts := openStore(t, t.TempDir(), metric.Config{}), ingest.NewCounts(instrument.New(instrument.Config{}))
 	g := &gate{t: t, store: store, pushed: &pushStore{blobs: map[string][]byte{}}, counts: counts, sink: ingest.NewSink(store, ingest.SinkConfig{}, counts)}
 	g.start(ingest.PushConfig{})
 	srv := httptest.NewServer(g.p)

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/util/compression"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -21,7 +21,7 @@ import (
 func BenchmarkRemoteWrite(b *testing.B) {
 	const series, batch = 20_000, 2_000
 	s := openStore(b, b.TempDir(), metric.Config{})
-	h := ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit, MaxFuture: 1e6 * time.Hour}, ingest.NewCounts(prometheus.NewRegistry())), ingest.RemoteWriteConfig{}, quietLog())
+	h := ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit, MaxFuture: 1e6 * time.Hour}, ingest.NewCounts(instrument.New(instrument.Config{}))), ingest.RemoteWriteConfig{}, quietLog())
 	reqs := make([]prompb.WriteRequest, series/batch)
 	for i := range series {
 		ls := []prompb.Label{{Name: "__name__", Value: "http_request_duration_seconds_bucket"}, {Name: "handler", Value: "/api/cart"},
@@ -78,7 +78,7 @@ func BenchmarkRemoteWrite(b *testing.B) {
 func BenchmarkNewSeries(b *testing.B) {
 	const batch = 2_000
 	s := openStore(b, b.TempDir(), metric.Config{})
-	sink := ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry()))
+	sink := ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(instrument.New(instrument.Config{})))
 	now := time.Now().UnixMilli()
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/gogo/protobuf/proto"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/util/compression"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -27,7 +27,7 @@ const fuzzBase = 1_750_000_000_000
 // its inputs. Its blocks are long, so that it does not compact.
 func fuzzDoor(f *testing.F) (http.Handler, *metric.Store) {
 	s := openStore(f, f.TempDir(), metric.Config{BlockDuration: 20 * 365 * 24 * time.Hour, OutOfOrder: 10 * 365 * 24 * time.Hour, Limits: metric.Limits{MaxSeries: 5000}})
-	return ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(prometheus.NewRegistry())), ingest.RemoteWriteConfig{}, quietLog()), s
+	return ingest.RemoteWrite(ingest.NewSink(s, ingest.SinkConfig{IsLimit: metric.IsLimit}, ingest.NewCounts(instrument.New(instrument.Config{}))), ingest.RemoteWriteConfig{}, quietLog()), s
 }
 
 func fuzzPost(t *testing.T, h http.Handler, contentType string, msg []byte) {

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gogo/protobuf/proto"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
@@ -25,6 +24,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/compression"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -40,7 +40,7 @@ type door struct {
 
 func newDoor(t *testing.T, v2 bool, cfg metric.Config) *door {
 	t.Helper()
-	d := &door{t: t, store: openStore(t, t.TempDir(), cfg), counts: ingest.NewCounts(prometheus.NewRegistry()), v2: v2}
+	d := &door{t: t, store: openStore(t, t.TempDir(), cfg), counts: ingest.NewCounts(instrument.New(instrument.Config{})), v2: v2}
 	d.h = ingest.RemoteWrite(ingest.NewSink(d.store, ingest.SinkConfig{IsLimit: metric.IsLimit}, d.counts), ingest.RemoteWriteConfig{}, quietLog())
 	return d
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/store/metric"
@@ -67,7 +68,7 @@ func scrapeUntil(t *testing.T, yml string, done func(ask func(string) promql.Vec
 		t.Errorf("not served: %v", notServed)
 	}
 	store := openStore(t, t.TempDir(), metric.Config{})
-	engines := query.NewEngines(query.Config{}, prometheus.NewRegistry(), quietLog())
+	engines := query.NewEngines(query.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), quietLog())
 	t.Cleanup(engines.Close)
 	ctx, cancel := context.WithCancel(context.Background())
 	sc, err := ingest.NewScraper(ctx, store, prometheus.NewRegistry(), quietLog())

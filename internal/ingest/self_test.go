@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/record"
 	"github.com/vedette-sre/vedette/internal/store/metric"
@@ -62,7 +63,7 @@ func rec(name string, v float64, ls ...string) record.Sample {
 
 func TestWriterMarksStale(t *testing.T) {
 	store := openStore(t, t.TempDir(), metric.Config{Limits: metric.Limits{MaxSeries: 3}})
-	counts := ingest.NewCounts(prometheus.NewRegistry())
+	counts := ingest.NewCounts(instrument.New(instrument.Config{}))
 	w := ingest.NewWriter(store, counts)
 	ctx, t0 := context.Background(), time.UnixMilli(1_750_000_000_000)
 	put := func(group string, s int, samples ...record.Sample) {
@@ -110,7 +111,7 @@ func TestWriterMarksStale(t *testing.T) {
 // stored is still owed.
 func TestWriterFault(t *testing.T) {
 	store := openStore(t, t.TempDir(), metric.Config{})
-	counts := ingest.NewCounts(prometheus.NewRegistry())
+	counts := ingest.NewCounts(instrument.New(instrument.Config{}))
 	f := &faulty{Appendable: store}
 	w := ingest.NewWriter(f, counts)
 	t0 := time.UnixMilli(1_750_000_000_000)
@@ -149,7 +150,7 @@ func TestCollect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		w := ingest.NewWriter(store, ingest.NewCounts(prometheus.NewRegistry()))
+		w := ingest.NewWriter(store, ingest.NewCounts(instrument.New(instrument.Config{})))
 		go func() {
 			defer close(ended)
 			ingest.Collect(ctx, w, reg, "self", []string{"job", "vedette"}, 10*time.Second, quietLog())
@@ -223,8 +224,9 @@ func TestHost(t *testing.T) {
 }
 
 func TestCountsLint(t *testing.T) {
-	reg := prometheus.NewPedanticRegistry()
-	c := ingest.NewCounts(reg)
+	reg, own := prometheus.NewPedanticRegistry(), instrument.New(instrument.Config{})
+	reg.MustRegister(ingest.Instruments{Registry: own})
+	c := ingest.NewCounts(own)
 	c.Add("x", 3, map[string]int{"late": 2, "early": 5})
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil || len(problems) > 0 {

@@ -5,8 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 )
 
@@ -15,7 +14,7 @@ import (
 func BenchmarkStatsD(b *testing.B) {
 	for _, kind := range []string{"c|@0.1", "g", "ms", "s"} {
 		b.Run(kind[:1], func(b *testing.B) {
-			counts := ingest.NewCounts(prometheus.NewRegistry())
+			counts := ingest.NewCounts(instrument.New(instrument.Config{}))
 			s := ingest.NewStatsD(ingest.NewSink(&samples{}, ingest.SinkConfig{}, counts), ingest.StatsDConfig{}, counts, quietLog())
 			packets := make([][]byte, 1000)
 			for i := range packets {
@@ -40,7 +39,7 @@ func BenchmarkStatsD(b *testing.B) {
 // BenchmarkStatsDFlush flushes 10,000 counters and 10,000 timers. One op is one
 // flush.
 func BenchmarkStatsDFlush(b *testing.B) {
-	counts := ingest.NewCounts(prometheus.NewRegistry())
+	counts := ingest.NewCounts(instrument.New(instrument.Config{}))
 	s := ingest.NewStatsD(ingest.NewSink(&nothing{}, ingest.SinkConfig{MaxFuture: 1e18}, counts), ingest.StatsDConfig{Expire: 1e18}, counts, quietLog())
 	for i := range 10_000 {
 		for v := range 20 {

@@ -5,8 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 )
 
@@ -22,7 +21,7 @@ func FuzzStatsD(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		run := func(split bool) ([]string, []ingest.ProtocolCount) {
 			store := &samples{}
-			counts := ingest.NewCounts(prometheus.NewRegistry())
+			counts := ingest.NewCounts(instrument.New(instrument.Config{}))
 			s := ingest.NewStatsD(ingest.NewSink(store, ingest.SinkConfig{MaxFuture: 1e18}, counts), ingest.StatsDConfig{MaxSeries: 5}, counts, quietLog())
 			if split {
 				for line := range bytes.SplitSeq(p, []byte("\n")) {

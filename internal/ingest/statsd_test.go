@@ -16,13 +16,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -39,7 +39,7 @@ type statsd struct {
 
 func newStatsD(t *testing.T, cfg ingest.StatsDConfig) *statsd {
 	t.Helper()
-	store, counts := openStore(t, t.TempDir(), metric.Config{}), ingest.NewCounts(prometheus.NewRegistry())
+	store, counts := openStore(t, t.TempDir(), metric.Config{}), ingest.NewCounts(instrument.New(instrument.Config{}))
 	sink := ingest.NewSink(store, ingest.SinkConfig{IsLimit: metric.IsLimit}, counts)
 	return &statsd{t: t, s: ingest.NewStatsD(sink, cfg, counts, quietLog()), store: store, counts: counts,
 		base: time.Now().Add(-time.Hour).Truncate(10 * time.Second).UnixMilli()}
@@ -408,7 +408,7 @@ func TestStatsDRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(7500 * time.Millisecond)
 		base := time.Now().Add(-7500 * time.Millisecond).UnixMilli()
-		counts := ingest.NewCounts(prometheus.NewRegistry())
+		counts := ingest.NewCounts(instrument.New(instrument.Config{}))
 		s := ingest.NewStatsD(ingest.NewSink(store, ingest.SinkConfig{}, counts), ingest.StatsDConfig{}, counts, quietLog())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
@@ -471,7 +471,7 @@ func TestStatsDConn(t *testing.T) {
 
 func TestStatsDTells(t *testing.T) {
 	var out bytes.Buffer
-	counts := ingest.NewCounts(prometheus.NewRegistry())
+	counts := ingest.NewCounts(instrument.New(instrument.Config{}))
 	s := ingest.NewStatsD(ingest.NewSink(&recording{}, ingest.SinkConfig{}, counts), ingest.StatsDConfig{}, counts, slog.New(slog.NewTextHandler(&out, nil)))
 	s.ServePacket(t.Context(), []byte("_e{1,1}:a|b\nhits:1|x\nbad"))
 	for i := range 2 {

@@ -16,6 +16,7 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/prometheus/prometheus/util/compression"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
 
@@ -129,7 +130,7 @@ func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func openStore(t testing.TB, dir string, cfg metric.Config) *metric.Store {
 	t.Helper()
-	s, err := metric.Open(dir, cfg, prometheus.NewRegistry(), quietLog())
+	s, err := metric.Open(dir, cfg, instrument.New(instrument.Config{}), prometheus.NewRegistry(), quietLog())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/rules"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/record"
@@ -41,10 +42,10 @@ func newBench(t *testing.T, dir, file string, resend time.Duration) *bench {
 	b := &bench{t: t}
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	if b.store, err = metric.Open(dir, metric.Config{}, prometheus.NewRegistry(), log); err != nil {
+	if b.store, err = metric.Open(dir, metric.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), log); err != nil {
 		t.Fatal(err)
 	}
-	b.engines = query.NewEngines(query.Config{}, prometheus.NewRegistry(), log)
+	b.engines = query.NewEngines(query.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), log)
 	u, err := url.Parse("http://vedette.example:7575")
 	if err != nil {
 		t.Fatal(err)

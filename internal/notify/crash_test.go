@@ -103,7 +103,7 @@ func TestFiresAgainWithoutSendResolved(t *testing.T) {
 	hook.next(t)
 	r.put(resolved(a))
 	// The end passes the pipeline without a message.
-	r.until("the end is decided", func() bool { return r.metric("alertmanager_notifications_total", "integration", "webhook") == 2 })
+	r.until("the end is decided", func() bool { return r.alertmanager("alertmanager_notifications_total", "integration", "webhook") == 2 })
 	r.put(firing("alertname", "Down"))
 	if got := hook.next(t).json(t)["status"]; got != "firing" {
 		t.Errorf("status: got %v want firing", got)

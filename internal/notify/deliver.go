@@ -220,7 +220,7 @@ func (o *outbox) attempt(ctx context.Context, l lane, id int64) {
 	started := time.Now()
 	retry, thread, err := o.deliver(ctx, r)
 	took := time.Since(started)
-	o.metrics.attempts.WithLabelValues(l.receiver, l.integration, outcome(err)).Inc()
+	o.metrics.attempts.With(l.receiver, l.integration, outcome(err)).Inc()
 	o.conclude(ctx, r, started, took, retry, thread, err)
 	o.release(l, true, err != nil && retry)
 	o.changed()
@@ -417,16 +417,16 @@ func (o *outbox) tell(r *row, status Status, next time.Time, text string) {
 	log := o.log.With("id", r.id, "receiver", r.lane.receiver, "integration", r.lane.integration, "group", r.group, "attempt", r.tries)
 	switch status {
 	case Delivered:
-		o.metrics.delivered.WithLabelValues(r.lane.receiver, r.lane.integration).Inc()
-		o.metrics.delay.WithLabelValues(r.lane.receiver, r.lane.integration).Observe(time.Since(r.decidedAt).Seconds())
+		o.metrics.delivered.With(r.lane.receiver, r.lane.integration).Inc()
+		o.metrics.delay.With(r.lane.receiver, r.lane.integration).Since(r.decidedAt)
 		if r.tries > 1 {
 			log.Info("notification delivered")
 		}
 	case Superseded:
-		o.metrics.superseded.WithLabelValues(r.lane.receiver, r.lane.integration).Inc()
+		o.metrics.superseded.With(r.lane.receiver, r.lane.integration).Inc()
 		log.Warn("notification not delivered, a newer one takes its place", "error", text)
 	case Failed:
-		o.metrics.failures.WithLabelValues(r.lane.receiver, r.lane.integration).Inc()
+		o.metrics.failures.With(r.lane.receiver, r.lane.integration).Inc()
 		log.Error("notification failed", "error", text)
 	case Pending:
 		o.queue(r.lane, r.id, next)

@@ -34,11 +34,11 @@ func TestReceiverDownForAWhile(t *testing.T) {
 	if row.FinishedAt == nil || row.NextAttemptAt != nil {
 		t.Errorf("times of a delivered row: %v %v", row.FinishedAt, row.NextAttemptAt)
 	}
-	r.until("the delivery is counted", func() bool { return r.metric("vedette_outbox_delivery_seconds", "", "") == 1 })
-	if got := r.metric("vedette_outbox_attempts_total", "outcome", "error"); int(got) != last {
+	r.until("the delivery is counted", func() bool { return r.metric("vedette_outbox_delivery", "", "") == 1 })
+	if got := r.metric("vedette_outbox_attempts", "outcome", "error"); int(got) != last {
 		t.Errorf("attempts in error: got %v want %d", got, last)
 	}
-	for name, want := range map[string]float64{"vedette_outbox_delivered_total": 1, "vedette_outbox_delivery_seconds": 1, "vedette_outbox_pending": 0, "vedette_outbox_oldest_pending_seconds": 0} {
+	for name, want := range map[string]float64{"vedette_outbox_delivered": 1, "vedette_outbox_delivery": 1, "vedette_outbox_pending": 0, "vedette_outbox_oldest_pending": 0} {
 		if got := r.metric(name, "", ""); got != want {
 			t.Errorf("%s: got %v want %v", name, got, want)
 		}
@@ -66,7 +66,7 @@ func TestNewerTakesThePlace(t *testing.T) {
 	if len(list) != 2 || list[0].Status != notify.Delivered || list[0].Resolved != 1 || list[1].Status != notify.Superseded {
 		t.Errorf("outbox: %+v", list)
 	}
-	r.until("it is counted", func() bool { return r.metric("vedette_outbox_superseded_total", "", "") == 1 })
+	r.until("it is counted", func() bool { return r.metric("vedette_outbox_superseded", "", "") == 1 })
 	delivered := 0
 	for len(hook.got) > 0 {
 		if req := <-hook.got; req.header.Get("Idempotency-Key") == list[0].DedupKey {

@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/record"
 )
 
@@ -33,9 +34,11 @@ type Options struct {
 	// synchronous=FULL. The tables whose names start with notify_ are the
 	// notifier's. The caller closes it after Run has returned.
 	DB *sql.DB
-	// Registerer takes the metrics; two notifiers need one each. Nil for none.
-	Registerer prometheus.Registerer
-	Log        *slog.Logger
+	// Instruments takes what the outbox says of itself, Registerer what
+	// Alertmanager's packages do; two notifiers need their own. Nil for none.
+	Instruments *instrument.Registry
+	Registerer  prometheus.Registerer
+	Log         *slog.Logger
 	// ExternalURL is where a person who gets a notification finds Vedette.
 	ExternalURL *url.URL
 	RetryFor    time.Duration // how long a notification is tried; 24h if 0
@@ -110,6 +113,9 @@ func Open(o Options) (*Notifier, error) {
 	if o.Registerer == nil {
 		o.Registerer = prometheus.NewRegistry()
 	}
+	if o.Instruments == nil {
+		o.Instruments = instrument.New(instrument.Config{})
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -135,18 +141,12 @@ func Open(o Options) (*Notifier, error) {
 		return nil, err
 	}
 	n := &Notifier{db: o.DB, led: led, externalURL: o.ExternalURL, keepFor: o.KeepFor, changed: o.Changed, marker: marker.NewGroupMarker()}
-	m, err := newMetrics(o.Registerer)
-	if err != nil {
-		return nil, fmt.Errorf("register the metrics of the outbox: %w", err)
-	}
-	n.out = &outbox{led: led, metrics: m, changed: func() { o.Changed("outbox") },
+	n.out = &outbox{led: led, metrics: newMetrics(o.Instruments), changed: func() { o.Changed("outbox") },
 		retryFor: o.RetryFor, retryMin: o.RetryMin, retryMax: o.RetryMax, attemptMax: o.AttemptMax,
 		graceful: 5 * time.Second, workers: o.Workers, lanes: make(map[lane]*laneQueue), wake: make(chan struct{}, 1)}
 	n.log = slog.New(cleanHandler{o.Log.Handler(), n.out.knownSecrets})
 	n.out.log = n.log
-	if err := o.Registerer.Register(newBacklog(n.out.stats, n.log)); err != nil {
-		return nil, fmt.Errorf("register the metrics of the outbox: %w", err)
-	}
+	tellBacklog(o.Instruments, n.out.stats, n.log)
 	if err := n.wire(o.Registerer); err != nil {
 		return nil, err
 	}

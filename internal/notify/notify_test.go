@@ -21,6 +21,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/notify"
 	"github.com/vedette-sre/vedette/internal/record"
 )
@@ -29,6 +30,7 @@ import (
 type rig struct {
 	*notify.Notifier
 	t    testing.TB
+	own  *instrument.Registry
 	reg  *prometheus.Registry
 	log  *lockedBuffer
 	stop func() // ends Run and waits
@@ -68,8 +70,8 @@ func quick(o *notify.Options) {
 // open makes a notifier on the file with the configuration, not yet running.
 func open(t testing.TB, file, config string, more ...func(*notify.Options)) *rig {
 	t.Helper()
-	r := &rig{t: t, reg: prometheus.NewRegistry(), log: &lockedBuffer{}}
-	o := notify.Options{DB: openDB(t, file), Registerer: r.reg, Log: slog.New(slog.NewTextHandler(r.log, nil))}
+	r := &rig{t: t, own: instrument.New(instrument.Config{}), reg: prometheus.NewRegistry(), log: &lockedBuffer{}}
+	o := notify.Options{DB: openDB(t, file), Instruments: r.own, Registerer: r.reg, Log: slog.New(slog.NewTextHandler(r.log, nil))}
 	quick(&o)
 	for _, f := range more {
 		f(&o)
@@ -287,8 +289,22 @@ func TestWebhookFiresAndResolves(t *testing.T) {
 	hook.quiet(t)
 }
 
-// metric sums the series of a metric that have the label.
-func (r *rig) metric(name, label, value string) float64 {
+// metric sums the series of a metric that have the tag, "" for all.
+func (r *rig) metric(name, tag, value string) float64 {
+	r.t.Helper()
+	var sum float64
+	for _, m := range r.own.Snapshot().Metrics {
+		for _, s := range m.Series {
+			if m.Name == name && (tag == "" || s.Tag(tag) == value) {
+				sum += s.Value
+			}
+		}
+	}
+	return sum
+}
+
+// alertmanager sums a counter of Alertmanager's packages.
+func (r *rig) alertmanager(name, label, value string) float64 {
 	r.t.Helper()
 	families, err := r.reg.Gather()
 	if err != nil {
@@ -296,16 +312,11 @@ func (r *rig) metric(name, label, value string) float64 {
 	}
 	var sum float64
 	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
 		for _, m := range f.GetMetric() {
-			match := label == ""
 			for _, l := range m.GetLabel() {
-				match = match || l.GetName() == label && l.GetValue() == value
-			}
-			if match {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+				if f.GetName() == name && l.GetName() == label && l.GetValue() == value {
+					sum += m.GetCounter().GetValue()
+				}
 			}
 		}
 	}

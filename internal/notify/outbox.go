@@ -114,7 +114,7 @@ func (o *outbox) decide(ctx context.Context, l lane, alerts []*alert.Alert) erro
 	if id == 0 {
 		return nil
 	}
-	o.metrics.superseded.WithLabelValues(l.receiver, l.integration).Add(float64(len(gone)))
+	o.metrics.superseded.With(l.receiver, l.integration).Add(uint64(len(gone)))
 	o.queue(l, id, now)
 	o.changed()
 	return nil

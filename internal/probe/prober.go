@@ -7,8 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/record"
 )
 
@@ -261,34 +260,26 @@ func (p *Prober) Stats() Stats {
 	return st
 }
 
-var (
-	runsDesc    = prometheus.NewDesc("vedette_check_runs_total", "Runs of checks that ended, by outcome.", []string{"outcome"}, nil)
-	skippedDesc = prometheus.NewDesc("vedette_check_runs_skipped_total", "Runs of checks that did not start: the last one still went (busy), no worker was free (workers), or this process stood still (late).", []string{"reason"}, nil)
-	runningDesc = prometheus.NewDesc("vedette_checks_running", "Runs of checks under way.", nil, nil)
-	waitingDesc = prometheus.NewDesc("vedette_checks_waiting", "Checks that are due and wait for a worker.", nil, nil)
-	lagDesc     = prometheus.NewDesc("vedette_check_schedule_lag_seconds", "How late the last run started, or how long the longest waiting one waits.", nil, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (p *Prober) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{runsDesc, skippedDesc, runningDesc, waitingDesc, lagDesc} {
-		ch <- d
+// Tell has m tell how the scheduler fares.
+func (p *Prober) Tell(m *instrument.Registry) {
+	locked := func(f func() float64) func() float64 {
+		return func() float64 {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return f()
+		}
 	}
-}
-
-// Collect implements prometheus.Collector.
-func (p *Prober) Collect(ch chan<- prometheus.Metric) {
-	st := p.Stats()
-	p.mu.Lock()
-	ok, bad, skipped := p.ok, p.bad, p.s.skipped
-	p.mu.Unlock()
-	counter, gauge := prometheus.CounterValue, prometheus.GaugeValue
-	ch <- prometheus.MustNewConstMetric(runsDesc, counter, float64(ok), "ok")
-	ch <- prometheus.MustNewConstMetric(runsDesc, counter, float64(bad), "failed")
-	for i, n := range skipped {
-		ch <- prometheus.MustNewConstMetric(skippedDesc, counter, float64(n), skipNames[i])
+	m.Describe("vedette_check_runs", "", "Runs of checks that ended, by outcome.")
+	m.CounterFunc("vedette_check_runs", locked(func() float64 { return float64(p.ok) }), "outcome", "ok")
+	m.CounterFunc("vedette_check_runs", locked(func() float64 { return float64(p.bad) }), "outcome", "failed")
+	m.Describe("vedette_check_runs_skipped", "", "Runs of checks that did not start: the last one still went (busy), no worker was free (workers), or this process stood still (late).")
+	for i, reason := range skipNames {
+		m.CounterFunc("vedette_check_runs_skipped", locked(func() float64 { return float64(p.s.skipped[i]) }), "reason", reason)
 	}
-	ch <- prometheus.MustNewConstMetric(runningDesc, gauge, float64(st.Running))
-	ch <- prometheus.MustNewConstMetric(waitingDesc, gauge, float64(st.Waiting))
-	ch <- prometheus.MustNewConstMetric(lagDesc, gauge, st.Lag.Seconds())
+	m.Describe("vedette_checks_running", "", "Runs of checks under way.")
+	m.GaugeFunc("vedette_checks_running", func() float64 { return float64(p.Stats().Running) })
+	m.Describe("vedette_checks_waiting", "", "Checks that are due and wait for a worker.")
+	m.GaugeFunc("vedette_checks_waiting", func() float64 { return float64(p.Stats().Waiting) })
+	m.Describe("vedette_check_schedule_lag", "seconds", "How late the last run started, or how long the longest waiting one waits.")
+	m.GaugeFunc("vedette_check_schedule_lag", func() float64 { return p.Stats().Lag.Seconds() })
 }

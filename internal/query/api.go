@@ -70,6 +70,8 @@ func NewAPI(prefix string, o APIOptions) http.Handler {
 		api.OpenAPIOptions{ExternalURL: o.URL.String(), Version: o.Build.Version},
 		o.Engines.Parser,
 	)
+	a.ClearCodecs()
+	a.InstallCodec(matrixCodec{})
 	r := route.New().WithPrefix(prefix)
 	a.Register(r)
 	return r

@@ -3,29 +3,24 @@ package query
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
+
+	"github.com/vedette-sre/vedette/instrument"
 )
 
 // counted is the users' engine with a count of the queries that a limit ended.
 type counted struct {
 	promql.QueryEngine
-	hits *prometheus.CounterVec
-	// tooMany and tooSlow are the same counts for the Itself screen.
-	tooMany, tooSlow atomic.Int64
+	tooMany, tooSlow *instrument.Counter
 }
 
-func newCounted(e promql.QueryEngine, reg prometheus.Registerer) *counted {
-	c := &counted{QueryEngine: e, hits: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "vedette_query_limit_hits_total", Help: "Queries ended by a limit."}, []string{"limit"})}
-	c.hits.WithLabelValues("max_samples")
-	c.hits.WithLabelValues("timeout")
-	reg.MustRegister(c.hits)
-	return c
+func newCounted(e promql.QueryEngine, m *instrument.Registry) *counted {
+	const name = "vedette_query_limit_hits"
+	m.Describe(name, "", "Queries ended by a limit.")
+	return &counted{QueryEngine: e, tooMany: m.Counter(name, "limit", "max_samples"), tooSlow: m.Counter(name, "limit", "timeout")}
 }
 
 func (c *counted) NewInstantQuery(ctx context.Context, q storage.Queryable, o promql.QueryOpts, expr string, ts time.Time) (promql.Query, error) {
@@ -56,11 +51,9 @@ func (q *countedQuery) Exec(ctx context.Context) *promql.Result {
 	var slow promql.ErrQueryTimeout
 	switch {
 	case errors.As(res.Err, &many):
-		q.c.hits.WithLabelValues("max_samples").Inc()
-		q.c.tooMany.Add(1)
+		q.c.tooMany.Inc()
 	case errors.As(res.Err, &slow):
-		q.c.hits.WithLabelValues("timeout").Inc()
-		q.c.tooSlow.Add(1)
+		q.c.tooSlow.Inc()
 	}
 	return res
 }

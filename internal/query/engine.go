@@ -6,12 +6,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/vedette-sre/vedette/instrument"
 )
 
 // Config bounds queries. Zero means the default.
@@ -52,18 +53,17 @@ type Engines struct {
 	slots        *slots
 	counted      *counted
 	memory       *memory
+	folding      *folding
 	close        []func() error
 }
 
-// NewEngines makes the engines; reg gets their metrics.
-func NewEngines(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Engines {
+// NewEngines makes the engines. What they say of themselves goes to m, what
+// Prometheus's engine says to reg.
+func NewEngines(cfg Config, m *instrument.Registry, reg prometheus.Registerer, log *slog.Logger) *Engines {
 	cfg = cfg.withDefaults()
 	p := parser.NewParser(parser.Options{})
-	s := &slots{free: make(chan struct{}, cfg.MaxConcurrent), waited: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "vedette_query_waited_total",
-		Help: "Queries that waited because max_concurrent others were running.",
-	})}
-	reg.MustRegister(s.waited)
+	m.Describe("vedette_query_waited", "", "Queries that waited because max_concurrent others were running.")
+	s := &slots{free: make(chan struct{}, cfg.MaxConcurrent), waited: m.Counter("vedette_query_waited")}
 	mk := func(name string, t promql.QueryTracker) *promql.Engine {
 		return promql.NewEngine(promql.EngineOpts{
 			Logger: log, Reg: prometheus.WrapRegistererWith(prometheus.Labels{"engine": name}, reg),
@@ -75,9 +75,12 @@ func NewEngines(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Engine
 		})
 	}
 	users, own := mk("users", s), mk("rules", nil)
-	m := newMemory(users, p, cfg.Lookback, cfg.MemoryBytes, reg)
-	c := newCounted(m, reg)
-	return &Engines{Users: c, memory: m, Rules: own, Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
+	f := &folding{QueryEngine: users, parser: p, lookback: cfg.Lookback, maxSamples: cfg.MaxSamples}
+	mem := newMemory(f, p, cfg.Lookback, cfg.MemoryBytes, m)
+	c := newCounted(mem, m)
+	m.Describe("vedette_query_folded", "", "Range queries with aggregations that were computed series by series.")
+	m.CounterFunc("vedette_query_folded", func() float64 { return float64(f.folded.Load()) })
+	return &Engines{Users: c, memory: mem, folding: f, Rules: own, Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
 }
 
 // Remember has the answers of the users' range queries remembered, as long as h
@@ -88,8 +91,12 @@ func (e *Engines) Remember(h History) { e.memory.watch(h) }
 // Remembered is how many steps of range queries were answered from memory, and
 // how many were computed.
 func (e *Engines) Remembered() (known, computed int64) {
-	return e.memory.reused.Load(), e.memory.worked.Load()
+	return int64(e.memory.reused.Value()), int64(e.memory.worked.Value())
 }
+
+// Folded is how many range queries had aggregations that were computed series by
+// series.
+func (e *Engines) Folded() int64 { return e.folding.folded.Load() }
 
 // MemoryBytes is about what remembered answers take.
 func (e *Engines) MemoryBytes() int64 { return e.memory.size() }
@@ -102,20 +109,19 @@ func (e *Engines) Close() {
 }
 
 // TooMany is how many queries held more than max_samples.
-func (e *Engines) TooMany() int64 { return e.counted.tooMany.Load() }
+func (e *Engines) TooMany() int64 { return int64(e.counted.tooMany.Value()) }
 
 // TooSlow is how many queries took longer than the timeout.
-func (e *Engines) TooSlow() int64 { return e.counted.tooSlow.Load() }
+func (e *Engines) TooSlow() int64 { return int64(e.counted.tooSlow.Value()) }
 
 // Waited is how many queries had to wait for a slot.
-func (e *Engines) Waited() int64 { return e.slots.count.Load() }
+func (e *Engines) Waited() int64 { return int64(e.slots.waited.Value()) }
 
 // slots bounds how many queries run at once; the others wait for as long as
 // their context lasts.
 type slots struct {
 	free   chan struct{}
-	waited prometheus.Counter
-	count  atomic.Int64
+	waited *instrument.Counter
 }
 
 func (s *slots) GetMaxConcurrent() int { return cap(s.free) }
@@ -127,7 +133,6 @@ func (s *slots) Insert(ctx context.Context, _ string) (int, error) {
 	default:
 	}
 	s.waited.Inc()
-	s.count.Add(1)
 	select {
 	case s.free <- struct{}{}:
 		return 0, nil

@@ -24,13 +24,14 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
 
 func engines(t *testing.T, cfg query.Config) *query.Engines {
 	t.Helper()
-	e := query.NewEngines(cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	e := query.NewEngines(cfg, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	t.Cleanup(e.Close)
 	return e
 }
@@ -89,7 +90,7 @@ func TestUsersWaitForASlotAndRulesDoNot(t *testing.T) {
 
 func openStore(t *testing.T) *metric.Store {
 	t.Helper()
-	s, err := metric.Open(t.TempDir(), metric.Config{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := metric.Open(t.TempDir(), metric.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

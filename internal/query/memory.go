@@ -6,16 +6,16 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/annotations"
 	"github.com/prometheus/prometheus/util/stats"
+
+	"github.com/vedette-sre/vedette/instrument"
 )
 
 // History tells the memory what of the past has changed. A Store of package
@@ -46,9 +46,8 @@ type memory struct {
 	byUse   *list.List                  // newest use first
 	bytes   int64
 
-	steps  *prometheus.CounterVec
-	reused atomic.Int64
-	worked atomic.Int64
+	// Steps: remembered, computed, and of expressions that cannot be remembered.
+	reused, worked, unfit *instrument.Counter
 }
 
 // memoryKey is what a remembered answer belongs to: steps fall on the same
@@ -83,17 +82,13 @@ type rememberedSeries struct {
 // the HTTP API gives.
 const maxRememberedSteps = 11_000
 
-func newMemory(e promql.QueryEngine, p parser.Parser, lookback time.Duration, maxBytes int64, reg prometheus.Registerer) *memory {
+func newMemory(e promql.QueryEngine, p parser.Parser, lookback time.Duration, maxBytes int64, in *instrument.Registry) *memory {
+	const steps = "vedette_query_steps"
+	in.Describe(steps, "", "Steps of range queries, by whether they were remembered, computed, or of an expression that cannot be remembered.")
 	m := &memory{QueryEngine: e, parser: p, lookback: lookback, maxBytes: maxBytes, entries: map[memoryKey]*list.Element{}, byUse: list.New(),
-		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vedette_query_steps_total", Help: "Steps of range queries, by whether they were remembered, computed, or of an expression that cannot be remembered."}, []string{"how"})}
-	for _, how := range []string{"remembered", "computed", "not_rememberable"} {
-		m.steps.WithLabelValues(how)
-	}
-	reg.MustRegister(m.steps, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "vedette_query_memory_bytes", Help: "About what remembered answers take."}, func() float64 {
-		return float64(m.size())
-	}))
+		reused: in.Counter(steps, "how", "remembered"), worked: in.Counter(steps, "how", "computed"), unfit: in.Counter(steps, "how", "not_rememberable")}
+	in.Describe("vedette_query_memory", "bytes", "About what remembered answers take.")
+	in.GaugeFunc("vedette_query_memory", func() float64 { return float64(m.size()) })
 	return m
 }
 
@@ -120,16 +115,16 @@ func (m *memory) NewRangeQuery(ctx context.Context, q storage.Queryable, o promq
 	h := m.history
 	m.mu.Unlock()
 	s, from, to := step.Milliseconds(), start.UnixMilli(), end.UnixMilli()
-	steps := float64(1)
+	steps := int64(1)
 	if s > 0 && to >= from {
-		steps += float64((to - from) / s)
+		steps += (to - from) / s
 	}
 	if h == nil || m.maxBytes <= 0 || s <= 0 || to <= from || steps > maxRememberedSteps || o != nil && o.EnablePerStepStats() {
 		return whole, nil
 	}
 	parsed, err := m.parser.ParseExpr(expr)
 	if err != nil || !rememberable(parsed) {
-		m.steps.WithLabelValues("not_rememberable").Add(steps)
+		m.unfit.Add(uint64(steps))
 		return whole, nil
 	}
 	lookback := m.lookback
@@ -241,10 +236,8 @@ func (q *windowQuery) Exec(ctx context.Context) *promql.Result {
 	}
 	n := float64((q.to-q.from)/q.step + 1)
 	known := max(float64((hi-lo)/q.step+1), 0)
-	q.m.steps.WithLabelValues("remembered").Add(known)
-	q.m.steps.WithLabelValues("computed").Add(n - known)
-	q.m.reused.Add(int64(known))
-	q.m.worked.Add(int64(n - known))
+	q.m.reused.Add(uint64(known))
+	q.m.worked.Add(uint64(n - known))
 
 	for _, res := range []*promql.Result{left, right} {
 		if res == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/query"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
@@ -29,13 +30,13 @@ type rig struct {
 
 func newRig(t testing.TB, cfg metric.Config, bytes int64) *rig {
 	t.Helper()
-	s, err := metric.Open(t.TempDir(), cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := metric.Open(t.TempDir(), cfg, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, store: s}
-	r.with = query.NewEngines(query.Config{MemoryBytes: bytes}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	r.no = query.NewEngines(query.Config{MemoryBytes: -1}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	r.with = query.NewEngines(query.Config{MemoryBytes: bytes}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	r.no = query.NewEngines(query.Config{MemoryBytes: -1}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	r.with.Remember(s)
 	r.no.Remember(s)
 	t.Cleanup(func() { r.with.Close(); r.no.Close(); s.Close() })

@@ -17,7 +17,7 @@ func rememberable(e parser.Expr) bool {
 	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
 		switch n := n.(type) {
 		case *parser.VectorSelector:
-			ok = ok && n.Timestamp == nil && n.StartOrEnd == 0 && n.OriginalOffset >= 0 && n.OriginalOffsetExpr == nil && hasName(n)
+			ok = ok && n.Timestamp == nil && n.StartOrEnd == 0 && n.OriginalOffset >= 0 && n.OriginalOffsetExpr == nil && metricOf(n) != ""
 		case *parser.MatrixSelector:
 			_, literal := n.VectorSelector.(*parser.VectorSelector)
 			ok = ok && literal && n.RangeExpr == nil
@@ -37,12 +37,12 @@ func rememberable(e parser.Expr) bool {
 	return ok
 }
 
-// hasName reports whether a selector names its metric.
-func hasName(v *parser.VectorSelector) bool {
+// metricOf is the name of the metric that a selector names, or "".
+func metricOf(v *parser.VectorSelector) string {
 	for _, m := range v.LabelMatchers {
-		if m.Name == labels.MetricName && m.Type == labels.MatchEqual && m.Value != "" {
-			return true
+		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+			return m.Value
 		}
 	}
-	return false
+	return ""
 }

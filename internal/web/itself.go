@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/judge"
@@ -143,9 +142,9 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 		{"query.max_concurrent", "queries of users at once; more wait", int64(t.Engines.Config.MaxConcurrent), t.Engines.Waited()},
 		{"query.max_samples", "samples a query may hold; more is an error", int64(t.Engines.Config.MaxSamples), t.Engines.TooMany()},
 		{"query.timeout", "seconds a query may take; more is an error", int64(t.Engines.Config.Timeout.Seconds()), t.Engines.TooSlow()},
-		{"http.max_body_bytes", "bytes of one request", s.o.Limits.MaxBodyBytes, counter(s.hits.WithLabelValues(limitBody))},
-		{"http.max_header_bytes", "bytes of a request's header", int64(s.o.Limits.MaxHeaderBytes), counter(s.hits.WithLabelValues(limitHeader))},
-		{"http.max_requests", "requests answered at once", int64(s.o.Limits.MaxRequests), counter(s.hits.WithLabelValues(limitRequests))},
+		{"http.max_body_bytes", "bytes of one request", s.o.Limits.MaxBodyBytes, int64(s.hits.With(limitBody).Value())},
+		{"http.max_header_bytes", "bytes of a request's header", int64(s.o.Limits.MaxHeaderBytes), int64(s.hits.With(limitHeader).Value())},
+		{"http.max_requests", "requests answered at once", int64(s.o.Limits.MaxRequests), int64(s.hits.With(limitRequests).Value())},
 	}
 	h := t.Rules.Health()
 	v.Rules = rulesView{h.Groups, h.Rules, h.Failing, h.LastSeconds, h.Slowest, h.Failures}
@@ -262,12 +261,4 @@ func processUsage() usage {
 		u.cpu = float64(ru.Utime.Sec+ru.Stime.Sec) + float64(ru.Utime.Usec+ru.Stime.Usec)/1e6
 	}
 	return u
-}
-
-func counter(c prometheus.Counter) int64 {
-	var m dto.Metric
-	if c.Write(&m) != nil {
-		return 0
-	}
-	return int64(m.GetCounter().GetValue())
 }

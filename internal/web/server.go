@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/record"
 )
@@ -74,6 +75,8 @@ type Options struct {
 	Version Version
 	// Process holds the metrics of the whole process, Go runtime included.
 	Process *prometheus.Registry
+	// Instruments takes what the server says of itself.
+	Instruments *instrument.Registry
 	// Reload reads the configuration again.
 	Reload func(context.Context) error
 	// Config tells the state of the configuration.
@@ -118,8 +121,8 @@ type Server struct {
 	o       Options
 	ready   atomic.Bool
 	slots   chan struct{}
-	hits    *prometheus.CounterVec
-	latency *prometheus.HistogramVec
+	hits    *instrument.CounterVec
+	latency *instrument.TimerVec
 	live    *Live
 	mux     *http.ServeMux
 	table   []Route
@@ -149,16 +152,14 @@ func New(o Options) *Server {
 	o.Limits = o.Limits.withDefaults()
 	s := &Server{
 		o: o, slots: make(chan struct{}, o.Limits.MaxRequests), live: NewLive(),
-		hits: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vedette_http_limit_hits_total", Help: "Requests refused by a limit of the HTTP server."}, []string{"limit"}),
-		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "vedette_http_request_duration_seconds", Help: "Time to answer, by handler and status class.",
-			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 30}}, []string{"handler", "code"}),
+		hits:    o.Instruments.CounterVec("vedette_http_limit_hits", "limit"),
+		latency: o.Instruments.TimerVec("vedette_http_request_duration", "handler", "code"),
 	}
+	o.Instruments.Describe("vedette_http_limit_hits", "", "Requests refused by a limit of the HTTP server.")
+	o.Instruments.Describe("vedette_http_request_duration", "seconds", "Time to answer, by handler and status class.")
 	for _, l := range []string{limitBody, limitHeader, limitRequests} {
-		s.hits.WithLabelValues(l)
+		s.hits.With(l)
 	}
-	o.Process.MustRegister(s.hits, s.latency)
 	s.mux = s.routes()
 	return s
 }
@@ -207,13 +208,13 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
-		s.hits.WithLabelValues(limitRequests).Inc()
+		s.hits.With(limitRequests).Inc()
 		h.Set("Retry-After", "1")
 		writeError(w, record.Errorf(record.Unavailable, "%d requests are being answered already; retry, or raise http.max_requests", s.o.Limits.MaxRequests))
 		return
 	}
 	if n := headerSize(r); n > s.o.Limits.MaxHeaderBytes {
-		s.hits.WithLabelValues(limitHeader).Inc()
+		s.hits.With(limitHeader).Inc()
 		writeCode(w, http.StatusRequestHeaderFieldsTooLarge, "too_large", fmt.Errorf("a header of %d bytes is over the limit http.max_header_bytes = %d", n, s.o.Limits.MaxHeaderBytes))
 		return
 	}
@@ -224,11 +225,11 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.ContentLength > s.o.Limits.MaxBodyBytes {
-		s.hits.WithLabelValues(limitBody).Inc()
+		s.hits.With(limitBody).Inc()
 		writeError(w, record.Errorf(record.TooLarge, "a body of %d bytes is over the limit http.max_body_bytes = %d", r.ContentLength, s.o.Limits.MaxBodyBytes))
 		return
 	}
-	r.Body = &countedBody{ReadCloser: http.MaxBytesReader(w, r.Body, s.o.Limits.MaxBodyBytes), over: func() { s.hits.WithLabelValues(limitBody).Inc() }}
+	r.Body = &countedBody{ReadCloser: http.MaxBytesReader(w, r.Body, s.o.Limits.MaxBodyBytes), over: func() { s.hits.With(limitBody).Inc() }}
 	if err := s.crossSite(r); err != nil {
 		writeError(w, err)
 		return
@@ -442,7 +443,7 @@ func (s *Server) timed(pattern string, h http.HandlerFunc) http.HandlerFunc {
 		sw := w.(*statusWriter) // made by ServeHTTP
 		h(sw, r)
 		if path != livePath && path != fleet.StreamPath { // they last as long as somebody listens
-			s.latency.WithLabelValues(path, strconv.Itoa(sw.status/100)+"xx").Observe(time.Since(start).Seconds())
+			s.latency.With(path, strconv.Itoa(sw.status/100)+"xx").Since(start)
 		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/vedette-sre/vedette/instrument"
+	"github.com/vedette-sre/vedette/internal/ingest"
 	"github.com/vedette-sre/vedette/internal/record"
 	"github.com/vedette-sre/vedette/internal/web"
 )
@@ -116,8 +118,10 @@ func newBed(t *testing.T, cfg web.AuthConfig, lim web.Limits) *bed {
 func bedWith(t *testing.T, auth *web.Auth, lim web.Limits) *bed {
 	t.Helper()
 	b := &bed{auth: auth, log: &safeLog{}}
+	reg, own := prometheus.NewRegistry(), instrument.New(instrument.Config{})
+	reg.MustRegister(ingest.Instruments{Registry: own})
 	b.web = web.New(web.Options{
-		Tenants: house{"default", "shop"}, Auth: auth, Limits: lim, Process: prometheus.NewRegistry(), Started: time.Now(),
+		Tenants: house{"default", "shop"}, Auth: auth, Limits: lim, Process: reg, Instruments: own, Started: time.Now(),
 		Reload:       func(context.Context) error { return errors.New("no") },
 		Config:       func() web.ConfigState { return web.ConfigState{OK: true} },
 		Listeners:    func() []web.Listener { return nil },

@@ -112,6 +112,6 @@ func (a *appenderV2) Commit() error {
 
 // took counts what a transaction has handed to the engine.
 func (s *Store) took(n int) {
-	s.appended.Add(float64(n))
+	s.appended.Add(uint64(n))
 	s.count.Add(int64(n))
 }

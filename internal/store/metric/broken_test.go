@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/vedette-sre/vedette/instrument"
 )
 
 // TestBrokenLogRefuses moves the engine's own counters of failed log writes and
@@ -17,7 +19,7 @@ func TestBrokenLogRefuses(t *testing.T) {
 		t.Run(log, func(t *testing.T) {
 			dir := t.TempDir()
 			reg := prometheus.NewRegistry()
-			s, err := Open(dir, Config{}, reg, slog.New(slog.DiscardHandler))
+			s, err := Open(dir, Config{}, instrument.New(instrument.Config{}), reg, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +52,7 @@ func TestBrokenLogRefuses(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s, err = Open(dir, Config{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+			s, err = Open(dir, Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
+
+	"github.com/vedette-sre/vedette/instrument"
 )
 
 // copyKilled copies a store's files as a kill -9 would leave them: what is in
@@ -65,7 +67,7 @@ func TestLateSamplesSurviveKillInCompaction(t *testing.T) {
 	cfg := Config{OutOfOrder: 10 * time.Minute}
 	open := func(dir string) *Store {
 		t.Helper()
-		s, err := Open(dir, cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		s, err := Open(dir, cfg, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -98,7 +96,7 @@ func (s *Store) check(ref storage.SeriesRef, ls labels.Labels, lookup storage.Ge
 }
 
 func (s *Store) refuse(limit string, value int, what string) error {
-	s.hits.WithLabelValues(limit).Inc()
+	s.hits.With(limit).Inc()
 	return &LimitError{Limit: limit, Value: value, What: what}
 }
 
@@ -109,14 +107,6 @@ func short(ls labels.Labels) string {
 		t = t[:200] + "…"
 	}
 	return t
-}
-
-func counterValue(c prometheus.Counter) float64 {
-	var m dto.Metric
-	if c.Write(&m) != nil {
-		return 0
-	}
-	return m.GetCounter().GetValue()
 }
 
 // Appender returns a transaction within the limits. A refused sample is an

@@ -24,6 +24,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
+
+	"github.com/vedette-sre/vedette/instrument"
 )
 
 // Config is what a Store may be told. The zero value of a field means its
@@ -69,16 +71,17 @@ type Store struct {
 	logs   *logWatch
 	limits atomic.Pointer[Limits]
 	cfg    atomic.Pointer[Config]
-	hits   *prometheus.CounterVec
+	hits   *instrument.CounterVec
 	// appended counts samples that passed the limits, whoever sent them.
-	appended prometheus.Counter
+	appended *instrument.Counter
 	count    atomic.Int64
 	changes  changes
 }
 
 // Open opens or creates the series in dir and replays the write-ahead log; a
-// torn tail is repaired and logged. reg gets the engine's own metrics.
-func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Store, error) {
+// torn tail is repaired and logged. m gets what the store says of itself, reg what
+// the engine says.
+func Open(dir string, cfg Config, m *instrument.Registry, reg prometheus.Registerer, log *slog.Logger) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make directory of series: %w", err)
@@ -118,19 +121,13 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 	}
 	s := &Store{
 		db: db, logs: logs,
-		hits: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vedette_store_limit_hits_total",
-			Help: "Samples refused by a limit of the metric store, by limit.",
-		}, []string{"limit"}),
-		appended: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "vedette_store_samples_appended_total",
-			Help: "Samples handed to the metric store within its limits.",
-		}),
+		hits: m.CounterVec("vedette_store_limit_hits", "limit"), appended: m.Counter("vedette_store_samples_appended"),
 	}
+	m.Describe("vedette_store_limit_hits", "", "Samples refused by a limit of the metric store, by limit.")
+	m.Describe("vedette_store_samples_appended", "", "Samples handed to the metric store within its limits.")
 	for _, l := range limitNames {
-		s.hits.WithLabelValues(l)
+		s.hits.With(l)
 	}
-	reg.MustRegister(s.hits, s.appended)
 	s.limits.Store(&cfg.Limits)
 	s.cfg.Store(&cfg)
 	if n, err := s.restoreLate(cfg, late, names); err != nil {
@@ -280,7 +277,7 @@ func (s *Store) Usage() Usage {
 func (s *Store) LimitHits() map[string]int64 {
 	out := make(map[string]int64, len(limitNames))
 	for _, l := range limitNames {
-		out[l] = int64(counterValue(s.hits.WithLabelValues(l)))
+		out[l] = int64(s.hits.With(l).Value())
 	}
 	return out
 }

@@ -16,12 +16,13 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
 
 func open(t *testing.T, dir string, cfg metric.Config) *metric.Store {
 	t.Helper()
-	s, err := metric.Open(dir, cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := metric.Open(dir, cfg, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +305,7 @@ func TestSnapshotOfNothing(t *testing.T) {
 func TestOpenTwice(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, metric.Config{})
-	if _, err := metric.Open(dir, metric.Config{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := metric.Open(dir, metric.Config{}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a directory in use was opened again")
 	}
 }

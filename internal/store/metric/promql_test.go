@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/prometheus/promql/promqltest"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
 
@@ -18,7 +19,7 @@ import (
 func TestPromQLCorpus(t *testing.T) {
 	engine := promqltest.NewTestEngine(t, false, 0, promqltest.DefaultMaxSamplesPerQuery)
 	promqltest.RunBuiltinTestsWithStorage(t, engine, func(t testing.TB) storage.Storage {
-		s, err := metric.Open(t.TempDir(), metric.Config{BlockDuration: 24 * time.Hour, OutOfOrder: -1, MaxExemplars: 100_000, StartTimes: true}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		s, err := metric.Open(t.TempDir(), metric.Config{BlockDuration: 24 * time.Hour, OutOfOrder: -1, MaxExemplars: 100_000, StartTimes: true}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
