@@ -15,30 +15,10 @@ import (
 // before the answer began. It is never sent; nginx uses the same number.
 const ClientClosed = 499
 
-// Option is a property of a Handler.
-type Option func(*server)
-
-// MaxInFlight tells how many requests the server can work at once. The gauges
-// http.server.active_requests.limit and http.server.utilization (requests in
-// work, divided by the limit) then show saturation. It refuses nothing.
-func MaxInFlight(n int) Option { return func(s *server) { s.limit = n } }
-
-// Route has f name the route of a request, for routers other than ServeMux. f is
-// called once, when the request has been served or when its session begins. What
-// it returns must come from a bounded set: a template such as "/users/{id}",
-// never the path. "" leaves the tag out.
-func Route(f func(*http.Request) string) Option { return func(s *server) { s.route = f } }
-
-// Tags are further tags of all series of a Handler, keys and values in turn. Two
-// handlers with MaxInFlight on one registry need them to be told apart.
-func Tags(kv ...string) Option { return func(s *server) { s.tags = append(s.tags, kv...) } }
-
 type server struct {
-	m     *instrument.Registry
-	next  http.Handler
-	route func(*http.Request) string
-	tags  []string
-	limit int
+	options
+	m    *instrument.Registry
+	next http.Handler
 
 	inFlight atomic.Int64
 	active   memo.Memo[activeKey, *instrument.Gauge]
@@ -94,10 +74,7 @@ type sessionSeries struct {
 // The response writer that next gets has Flush, Hijack, ReadFrom and Push as far
 // as the one below has them, and Unwrap for http.ResponseController.
 func Handler(m *instrument.Registry, next http.Handler, opts ...Option) http.Handler {
-	s := &server{m: m, next: next, route: pattern}
-	for _, o := range opts {
-		o(s)
-	}
+	s := &server{options: makeOptions(pattern, opts), m: m, next: next}
 	m.Describe("http.server.request.duration", "seconds", "Time to serve a request.")
 	m.Describe("http.server.request.body.size", "bytes", "Size of the bodies of requests.")
 	m.Describe("http.server.response.body.size", "bytes", "Size of the bodies of responses.")
@@ -115,17 +92,9 @@ func Handler(m *instrument.Registry, next http.Handler, opts ...Option) http.Han
 			active:   m.Gauge("http.server.active_sessions", tagged(s.tags, "session.kind", k.kind)...),
 		}
 	}
-	if s.limit > 0 {
-		m.Describe("http.server.active_requests.limit", "1", "Requests that can be in work at once.")
-		m.Describe("http.server.utilization", "1", "Requests in work as a part of the limit.")
-		m.Gauge("http.server.active_requests.limit", s.tags...).Set(float64(s.limit))
-		m.GaugeFunc("http.server.utilization", func() float64 {
-			return float64(s.inFlight.Load()) / float64(s.limit)
-		}, s.tags...)
-	}
+	s.saturation(m, "http.server", &s.inFlight)
 	return s
 }
-
 
 func (s *server) newSeries(k serverKey) (serverKey, *serverSeries) {
 	k.route = strings.Clone(k.route)
