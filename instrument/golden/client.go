@@ -150,36 +150,23 @@ type exchange struct {
 // countBody returns the request with a body that is counted, when its length is
 // not known. A RoundTripper must not change the request that it gets.
 func (x *exchange) countBody(r *http.Request) *http.Request {
-	known := r.ContentLength > 0 || r.Body == nil || r.Body == http.NoBody
-	if known {
+	if r.ContentLength > 0 || r.Body == nil || r.Body == http.NoBody {
 		return r
 	}
 	counted := *r
-	first := &bodyCount{ReadCloser: r.Body}
-	x.sent, counted.Body = &first.n, first
+	x.sent = new(atomic.Int64)
+	counted.Body = &bodyCount{r.Body, x.sent}
 	if r.GetBody != nil { // of another attempt, on another connection
 		counted.GetBody = func() (io.ReadCloser, error) {
 			again, err := r.GetBody()
 			if err != nil {
 				return nil, err
 			}
-			first.n.Store(0)
-			return &recount{again, &first.n}, nil
+			x.sent.Store(0)
+			return &bodyCount{again, x.sent}, nil
 		}
 	}
 	return &counted
-}
-
-// recount counts the bytes of a body that is sent again.
-type recount struct {
-	io.ReadCloser
-	n *atomic.Int64
-}
-
-func (b *recount) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.n.Add(int64(n))
-	return n, err
 }
 
 func (x *exchange) Read(p []byte) (int, error) {

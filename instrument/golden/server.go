@@ -124,7 +124,7 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	// not meet another's request.
 	w := &writer{ResponseWriter: rw, s: s, r: r, key: k, active: s.active.Get(k), start: time.Now()}
 	if r.ContentLength < 0 && r.Body != nil {
-		w.body.ReadCloser = r.Body
+		w.body = bodyCount{r.Body, &w.read}
 		r.Body = &w.body
 	}
 	s.inFlight.Add(1)
@@ -187,7 +187,7 @@ func (w *writer) record(thrown any) {
 func (w *writer) sizes() {
 	in := w.r.ContentLength
 	if in < 0 {
-		in = w.body.n.Load()
+		in = w.read.Load()
 	}
 	w.series.in.Observe(float64(in))
 	out := w.written

@@ -22,7 +22,8 @@ type writer struct {
 	key    activeKey
 	active *instrument.Gauge
 	start  time.Time
-	body   bodyCount // of a request whose length is not known
+	body   bodyCount    // of a request whose length is not known
+	read   atomic.Int64 // of it
 
 	code     int  // 0 until the header went out
 	gone     bool // the client had left by then
@@ -38,7 +39,7 @@ type writer struct {
 // goroutine.
 type bodyCount struct {
 	io.ReadCloser
-	n atomic.Int64
+	n *atomic.Int64
 }
 
 func (b *bodyCount) Read(p []byte) (int, error) {
