@@ -21,6 +21,11 @@ var mayImport = map[string][]string{
 	"instrument":        {},
 	"instrument/health": {"instrument"},
 	"instrument/export": {"instrument"},
+	// golden and goldengrpc are middleware; memo keeps the instruments that several
+	// metrics of one request share, so that a request costs one lookup.
+	"instrument/golden":        {"instrument", "instrument/internal/memo"},
+	"instrument/goldengrpc":    {"instrument", "instrument/internal/memo"},
+	"instrument/internal/memo": {},
 	"cmd/vedette":       {"internal/app"},
 	"e2e":               {}, // tests beside real peers
 	"e2e/bench":         {}, // drives whole processes from outside
@@ -69,7 +74,7 @@ var home = map[string][]string{
 	"github.com/prometheus/prometheus/storage/remote":    {"internal/app", "internal/ingest"}, // ingest: the translation of OTLP
 	"github.com/prometheus/prometheus/discovery":         {"internal/ingest"},
 	"github.com/coder/websocket":                         {"internal/probe"},
-	"google.golang.org/grpc":                             {"internal/probe", "internal/ingest", "internal/app"},
+	"google.golang.org/grpc":                             {"instrument/goldengrpc", "internal/probe", "internal/ingest", "internal/app"},
 	"github.com/jackc/pgx":                               {"internal/ingest/pull"},
 	"github.com/go-sql-driver/mysql":                     {"internal/ingest/pull"},
 	"github.com/redis/go-redis":                          {"internal/ingest/pull"},

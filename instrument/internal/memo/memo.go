@@ -32,6 +32,15 @@ func (m *Memo[K, V]) Get(k K) V {
 	return m.add(k)
 }
 
+// Each calls f with each key that is kept and its value.
+func (m *Memo[K, V]) Each(f func(K, V)) {
+	if t := m.table.Load(); t != nil {
+		for k, v := range *t {
+			f(k, v)
+		}
+	}
+}
+
 func (m *Memo[K, V]) add(k K) V {
 	m.mu.Lock()
 	defer m.mu.Unlock()
