@@ -36,7 +36,8 @@ type clientKey struct {
 
 type clientSeries struct {
 	duration *instrument.Timer
-	in, out  *instrument.Histogram // bodies of responses and of requests
+	out      *instrument.Histogram // bodies of requests
+	in       *instrument.Histogram // of responses; nil where there was none
 }
 
 // Transport measures the requests that go through base; nil is
@@ -77,11 +78,14 @@ func Transport(m *instrument.Registry, base http.RoundTripper, opts ...Option) h
 	c.series.New = func(k clientKey) (clientKey, *clientSeries) {
 		k = k.clone()
 		tags := c.tagsOf(k)
-		return k, &clientSeries{
+		s := &clientSeries{
 			duration: m.Timer("http.client.request.duration", tags...),
-			in:       m.Histogram("http.client.response.body.size", tags...),
 			out:      m.Histogram("http.client.request.body.size", tags...),
 		}
+		if k.code != 0 {
+			s.in = m.Histogram("http.client.response.body.size", tags...)
+		}
+		return k, s
 	}
 	c.saturation(m, "http.client", &c.inFlight)
 	return c
@@ -196,7 +200,7 @@ func (x *exchange) end(err error) {
 		out = x.sent.Load()
 	}
 	x.series.out.Observe(float64(out))
-	if x.key.code != 0 {
+	if x.series.in != nil {
 		x.series.in.Observe(float64(x.read.Load()))
 	}
 	if err != nil && err != io.EOF {

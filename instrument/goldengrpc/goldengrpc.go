@@ -23,9 +23,7 @@ package goldengrpc
 
 import (
 	"context"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -36,7 +34,8 @@ import (
 	"github.com/vedette-sre/vedette/instrument/internal/memo"
 )
 
-// other is the method of a call of none that the server has.
+// other is the method of a call of none that the server has, and a code that gRPC
+// does not know.
 const other = "_OTHER"
 
 // Option is a property of a handler.
@@ -87,10 +86,7 @@ type call struct {
 	fullMethod string
 	method     *method // nil until it is known to exist
 	start      time.Time
-	ended      atomic.Bool
 }
-
-type callKey struct{}
 
 func newHandler(m *instrument.Registry, side string, opts []Option) *handler {
 	h := &handler{m: m, side: side, tags: []string{"rpc.system.name", "grpc"}}
@@ -152,12 +148,13 @@ func (h *handler) failed(c codes.Code) bool {
 
 // TagRPC begins a call.
 func (h *handler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
-	return context.WithValue(ctx, callKey{}, &call{fullMethod: info.FullMethodName, start: time.Now()})
+	// The key is the handler: a server may have several, and its calls make others.
+	return context.WithValue(ctx, h, &call{fullMethod: info.FullMethodName, start: time.Now()})
 }
 
 // HandleRPC counts what happens in a call.
 func (h *handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
-	c, ok := ctx.Value(callKey{}).(*call)
+	c, ok := ctx.Value(h).(*call)
 	if !ok {
 		return // not tagged by this handler
 	}
@@ -177,11 +174,8 @@ func (h *handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 			h.methods.Get(other).duration.Get(codes.Unimplemented).Since(c.start)
 		}
 	case *stats.End:
-		if c.method == nil || c.ended.Swap(true) {
-			return
-		}
 		c.method.active.Dec()
-		c.method.duration.Get(status.Code(s.Error)).Since(c.start)
+		c.method.duration.Get(min(status.Code(s.Error), codes.Code(len(codeNames)))).Since(c.start)
 	}
 }
 
@@ -199,11 +193,10 @@ var codeNames = [...]string{
 	"UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 }
 
-// codeName is the name of a code; another than those is a number, as a server in
-// another language may send it.
+// codeName is the name of a code. A peer may send any number.
 func codeName(c codes.Code) string {
 	if int(c) < len(codeNames) {
 		return codeNames[c]
 	}
-	return strconv.FormatUint(uint64(c), 10)
+	return other
 }
