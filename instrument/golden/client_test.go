@@ -190,7 +190,7 @@ func TestTransportErrors(t *testing.T) {
 	f("http://"+raw(t, ""), &http.Transport{}, t.Context(), "POST reset")
 	f("http://"+raw(t, "HTTP/1.1 200 OK\r\nA: b\r\n"), &http.Transport{}, t.Context(), "POST reset")
 	f("http://"+raw(t, "hello\r\n\r\n"), &http.Transport{}, t.Context(), "POST other")
-	f(secret.URL, &http.Transport{}, t.Context(), "POST tls") // its certificate is not known
+	f(secret.URL, &http.Transport{}, t.Context(), "POST tls")                                   // its certificate is not known
 	f("https://"+raw(t, "HTTP/1.1 400 no\r\n\r\n"), &http.Transport{}, t.Context(), "POST tls") // it does not speak TLS
 	f("http://nowhere.invalid", failingWith(&net.DNSError{Err: "no such host", IsNotFound: true}), t.Context(), "POST dns")
 	f("http://x.invalid", failingWith(errors.New("odd")), t.Context(), "POST other")
