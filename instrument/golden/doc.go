@@ -10,7 +10,8 @@
 // conventions (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/),
 // where those have one. The values of all tags are bounded: a route is the
 // pattern that matched and never the path, a method that is not known is
-// "_OTHER", and of the customers of a Stage only the largest have series.
+// "_OTHER", and of the customers of a Stage only the largest and those that fail
+// most have series.
 //
 // A tag without a value is left out of the series.
 package golden

@@ -26,8 +26,8 @@ import (
 //     capacity, queue.capacity and queue.saturation (depth as a part of capacity).
 //
 // Depth and age are exact at any time, in whatever order tickets are taken. Safe
-// for concurrent use. It keeps about 50 bytes for each ticket of the largest depth
-// that it has seen.
+// for concurrent use. It keeps 32 bytes for each ticket of the largest depth that it
+// has seen.
 type Queue struct {
 	capacity int
 	begun    time.Time
@@ -87,7 +87,8 @@ func NewQueue(m *instrument.Registry, name string, capacity int, tags ...string)
 	return q
 }
 
-// Put counts an item in. Call it before the item can be taken.
+// Put counts an item in. Call it before the item can be taken; one that waits to be
+// let in then counts to the depth, which may exceed the capacity.
 func (q *Queue) Put() Ticket {
 	q.in.Mark(1)
 	q.mu.Lock()

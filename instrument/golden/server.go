@@ -71,8 +71,11 @@ type sessionSeries struct {
 // request ends when the session begins, so that it does not look like a slow
 // request; the session ends when the handler returns.
 //
-// The response writer that next gets has Flush, Hijack, ReadFrom and Push as far
-// as the one below has them, and Unwrap for http.ResponseController.
+// With MaxInFlight there are http.server.active_requests.limit and
+// http.server.saturation, too.
+//
+// The response writer that next gets has Flush, Hijack and ReadFrom as far as the
+// one below has them, and Unwrap for http.ResponseController.
 func Handler(m *instrument.Registry, next http.Handler, opts ...Option) http.Handler {
 	s := &server{options: makeOptions(pattern, opts), m: m, next: next}
 	m.Describe("http.server.request.duration", "seconds", "Time to serve a request.")

@@ -163,7 +163,8 @@ func TestHandlerChunkedBody(t *testing.T) {
 }
 
 func TestHandlerClientLeaves(t *testing.T) {
-	for _, begun := range []bool{false, true} {
+	for i := range 4 {
+		begun, h2 := i&1 != 0, i&2 != 0
 		m := registry(t)
 		entered := make(chan struct{})
 		srv, wait := serve(t, m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -173,7 +174,7 @@ func TestHandlerClientLeaves(t *testing.T) {
 			}
 			close(entered)
 			<-r.Context().Done()
-		}), false)
+		}), h2)
 		ctx, cancel := context.WithCancel(t.Context())
 		r, _ := http.NewRequestWithContext(ctx, "GET", srv.URL, nil)
 		done := make(chan struct{})
@@ -343,4 +344,31 @@ func TestHandlerIsBounded(t *testing.T) {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(fmt.Sprintf("M%d", i), fmt.Sprintf("/x/%d", i), nil))
 	}
 	wantSeries(t, m, "http.server.request.duration", map[string]float64{"_OTHER 404": 3000})
+}
+
+// With many requests at once, of a measured client to a measured server, nothing
+// is lost and nothing is left over.
+func TestConcurrent(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		m := registry(t)
+		srv, wait := serve(t, m, testMux(), h2)
+		c := &http.Client{Transport: golden.Transport(m, srv.Client().Transport)}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for i := range 50 {
+					get(t, c, "POST", srv.URL+"/echo", "hello")
+					get(t, c, "GET", srv.URL+fmt.Sprintf("/users/%d", i), "")
+					get(t, c, "GET", srv.URL+"/broken", "")
+				}
+			})
+		}
+		wg.Wait()
+		wait()
+		wantSeries(t, m, "http.server.request.duration", map[string]float64{"POST /echo 200": 400, "GET /users/{id} 200": 400, "GET /broken 502 502": 400})
+		wantSeries(t, m, "http.client.request.duration", map[string]float64{"POST 200": 400, "GET 200": 400, "GET 502 502": 400})
+		for _, name := range []string{"http.server.active_requests", "http.client.active_requests"} {
+			wantSeries(t, m, name, map[string]float64{"GET": 0, "POST": 0})
+		}
+	}
 }

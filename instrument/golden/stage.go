@@ -38,9 +38,9 @@ import (
 // five minutes. While there are places, a customer gets one at its first message,
 // or at its first failure; later at a review, every ten seconds. Of the messages
 // by that weight, a customer with a part of more than 1.5/k has series after the
-// next review, whatever the others do (the part of the failures, likewise, of
-// those who are not among the largest). Who has series keeps them until another is
-// a quarter heavier.
+// next review, however the others are spread (likewise one with that part of the
+// failures of those who are not among the largest). Who has series keeps them until
+// another is a quarter heavier.
 //
 // # The bound
 //

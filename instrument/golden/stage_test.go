@@ -211,22 +211,27 @@ func TestStageSlowPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := registry(t)
 		s := golden.NewStage(m, "enrich", 1)
+		s.In("early").Fail("schema")
 		slow := s.In("early")
 		for range 100 {
-			for range 20 {
+			for range 19 {
 				s.In("late").Out()
 			}
+			s.In("third").Fail("schema")
 			time.Sleep(10 * time.Second)
 		}
 		if _, ok := customer(m, "stage.customer.in", "early"); ok {
 			t.Fatal("early still has series")
 		}
+		if _, ok := customer(m, "stage.customer.failed", "early"); ok {
+			t.Error("early still has a series of its failures")
+		}
 		slow.Out()
 		if got, _ := customer(m, "stage.customer.out", "other"); got < 1 {
 			t.Errorf("got %v", got)
 		}
-		if got := sum(values(m, "stage.customer.out")); got != 2001 {
-			t.Errorf("got %v, want 2001", got)
+		if got := sum(values(m, "stage.customer.out")); got != 1901 {
+			t.Errorf("got %v, want 1901", got)
 		}
 		m.Close()
 	})

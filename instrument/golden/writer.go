@@ -48,13 +48,13 @@ func (b *bodyCount) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// What the writer below may be able to do, in the sets that net/http has. Each
-// is one pointer, which an interface holds without allocating.
+// What the writer below may be able to do, in the sets that net/http has (HTTP/2
+// push is left out: browsers have given it up). Each is one pointer, which an
+// interface holds without allocating.
 type (
 	flusher  struct{ *writer }
 	hijacker struct{ flusher }
 	http1    struct{ hijacker }
-	http2    struct{ flusher }
 )
 
 // dress returns w with the methods that the writer below has. Hijack and Flush
@@ -81,9 +81,6 @@ func (w *writer) dress() http.ResponseWriter {
 		}
 		return hijacker{flusher{w}}
 	default:
-		if _, ok := w.ResponseWriter.(http.Pusher); ok {
-			return http2{flusher{w}}
-		}
 		return flusher{w}
 	}
 }
@@ -168,12 +165,4 @@ func (w http1) ReadFrom(src io.Reader) (int64, error) {
 	}
 	w.written += n
 	return n, err
-}
-
-func (w http2) Push(target string, opts *http.PushOptions) error {
-	p, ok := w.ResponseWriter.(http.Pusher)
-	if !ok {
-		return http.ErrNotSupported
-	}
-	return p.Push(target, opts)
 }

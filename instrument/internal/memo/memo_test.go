@@ -25,6 +25,16 @@ func TestMemo(t *testing.T) {
 	if made.Load() != 300 {
 		t.Errorf("%d values were made for 300 keys", made.Load())
 	}
+	seen := 0
+	m.Each(func(k int, v *int) {
+		if *v != k {
+			t.Errorf("got %d of %d", *v, k)
+		}
+		seen++
+	})
+	if seen != 300 {
+		t.Errorf("Each saw %d, want 300", seen)
+	}
 	if n := testing.AllocsPerRun(100, func() { m.Get(7) }); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
