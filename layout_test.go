@@ -30,8 +30,8 @@ var mayImport = map[string][]string{
 	"internal/probe/browser": {"internal/record"},
 	"internal/fleet":         {"internal/record"},
 	// importer makes checks of the files of other monitors, in probe's words.
-	"internal/importer":     {"internal/probe"},
-	"internal/ingest":       {"instrument", "internal/record"},
+	"internal/importer": {"internal/probe"},
+	"internal/ingest":   {"instrument", "internal/record"},
 	// pull hides the clients of databases and queues; app joins it to ingest.
 	"internal/ingest/pull":  {"internal/record"},
 	"internal/store/metric": {"instrument", "internal/record"},

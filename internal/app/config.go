@@ -19,6 +19,7 @@ import (
 
 	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/ingest"
+	"github.com/vedette-sre/vedette/internal/ingest/pull"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/query"
@@ -90,6 +91,8 @@ type TenantConfig struct {
 	StatsD      ingest.StatsDConfig   `yaml:"statsd"`
 	Pushgateway ingest.PushConfig     `yaml:"pushgateway"`
 	Graphite    ingest.GraphiteConfig `yaml:"graphite"`
+	// Pull are databases and queues that are asked for their metrics.
+	Pull []pull.Target `yaml:"pull"`
 	// Watch says whether the tenant stores the metrics of this process and
 	// host; default true for the tenant "default" and false for others.
 	Watch *bool `yaml:"watch"`
@@ -290,6 +293,9 @@ func (t *TenantConfig) validate(path string) error {
 			return at(path+"."+section, "%s", rest)
 		}
 	}
+	if err := (pull.Config{Targets: t.Pull}).Validate(); err != nil {
+		return at(path+".pull", "%s", strings.TrimPrefix(err.Error(), "pull: "))
+	}
 	if n := time.Duration(t.Retention.Metrics); n != 0 && n < 2*time.Hour {
 		return at(path+".retention.metrics", "%s is shorter than a block of 2h; want 2h or more", t.Retention.Metrics)
 	}
@@ -414,6 +420,15 @@ func (c *Config) resolve() {
 		}
 		for i := range t.Locations {
 			rel(&t.Locations[i].TokenFile)
+		}
+		for i := range t.Pull {
+			p := &t.Pull[i]
+			rel(&p.PasswordFile)
+			if p.TLS != nil {
+				rel(&p.TLS.CAFile)
+				rel(&p.TLS.CertFile)
+				rel(&p.TLS.KeyFile)
+			}
 		}
 	}
 }

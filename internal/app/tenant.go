@@ -24,6 +24,7 @@ import (
 	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/ingest"
+	"github.com/vedette-sre/vedette/internal/ingest/pull"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/notify"
 	"github.com/vedette-sre/vedette/internal/probe"
@@ -67,6 +68,7 @@ type tenant struct {
 	sink     *ingest.Sink
 	statsd   *ingest.StatsD
 	push     *ingest.Push
+	puller   *pull.Puller
 	cfg      atomic.Pointer[pconfig.Config]
 
 	cancel  context.CancelFunc
@@ -189,6 +191,9 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	ingestLog := t.log.With("station", "ingest")
 	statsdConf := plan.conf.StatsD
 	statsdConf.MaxPacket = plan.conf.Limits.MaxLineBytes
+	if t.puller, err = pull.New(pull.Config{}, t.pulled, t.log.With("station", "ingest")); err != nil {
+		return nil, err
+	}
 	t.statsd = ingest.NewStatsD(t.sink, statsdConf, t.counts, ingestLog)
 	graphiteConf := plan.conf.Graphite
 	graphiteConf.MaxLine = plan.conf.Limits.MaxLineBytes
@@ -252,6 +257,7 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 	run("notify", t.notifier.Run)
 	run("statsd", t.statsd.Run)
 	run("push", t.push.Run)
+	run("pull", t.puller.Run)
 	run("scrape", t.scraper.Run)
 	run("judge", t.rules.Run)
 	run("checks", t.checks.Run)
@@ -331,8 +337,17 @@ func (t *tenant) apply(plan *tenantPlan) error {
 	if err := t.book.apply(context.Background(), plan); err != nil {
 		return err
 	}
+	if err := t.puller.Apply(plan.conf.Pull); err != nil {
+		return err
+	}
 	t.cfg.Store(plan.prometheus)
 	return nil
+}
+
+// pulled stores a round of a database or queue.
+func (t *tenant) pulled(ctx context.Context, of pull.Target, at time.Time, samples []record.Sample) error {
+	group := fmt.Sprint("pull ", of.Kind, " ", of.Name, " ", string(of.DSN), " ", of.Labels)
+	return t.writer.Put(ctx, "pull", group, at, samples)
 }
 
 // ran takes a run of the hub's own prober.
