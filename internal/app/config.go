@@ -90,6 +90,8 @@ type TenantConfig struct {
 	StatsD      ingest.StatsDConfig   `yaml:"statsd"`
 	Pushgateway ingest.PushConfig     `yaml:"pushgateway"`
 	Graphite    ingest.GraphiteConfig `yaml:"graphite"`
+	// Host is what a tenant that watches stores of this machine.
+	Host ingest.HostConfig `yaml:"host"`
 	// Watch says whether the tenant stores the metrics of this process and
 	// host; default true for the tenant "default" and false for others.
 	Watch *bool `yaml:"watch"`
@@ -284,7 +286,7 @@ func (t *TenantConfig) validate(path string) error {
 			return at(path+"."+l.key, "%d: want a number above 0; leave the key away for the default", l.v)
 		}
 	}
-	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate(), t.Graphite.Validate()} {
+	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate(), t.Graphite.Validate(), t.Host.Validate()} {
 		if err != nil {
 			section, rest, _ := strings.Cut(err.Error(), ": ")
 			return at(path+"."+section, "%s", rest)
@@ -409,6 +411,7 @@ func (c *Config) resolve() {
 		rel(&t.Prometheus)
 		rel(&t.Alertmanager)
 		rel(&t.Blackbox)
+		rel(&t.Host.TextfileDirectory)
 		for i := range t.Checks {
 			t.Checks[i].ResolvePaths(dir)
 		}
@@ -472,6 +475,8 @@ func (c *Config) restartNeeded(was *Config) error {
 			key = "graphite"
 		case t.Pushgateway != o.Pushgateway:
 			key = "pushgateway"
+		case !reflect.DeepEqual(t.Host, o.Host):
+			key = "host"
 		case t.Limits.CheckWorkers != o.Limits.CheckWorkers:
 			key = "limits.check_workers"
 		case (t.Watch == nil) != (o.Watch == nil) || t.Watch != nil && *t.Watch != *o.Watch:

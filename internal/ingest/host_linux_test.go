@@ -1,0 +1,128 @@
+package ingest
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// One part that fails is told once, shown, and does not stop the others; one that
+// the machine has not is only shown.
+func TestHostPartFails(t *testing.T) {
+	var told []string
+	h := NewHost(HostConfig{}, t.TempDir(), func(part string, err error) { told = append(told, part) })
+	broken := errors.New("broken")
+	h.parts = []hostPart{
+		{name: "bad", read: func(s *hostSamples) error { s.gauge("half", "", 1); return broken }},
+		{name: "gone", read: func(*hostSamples) error { return fs.ErrNotExist }},
+		{name: "absent", optional: true, read: func(*hostSamples) error { return &os.PathError{Err: syscall.ENOENT} }},
+		{name: "off", optional: true, read: func(*hostSamples) error { return &os.PathError{Err: syscall.EOPNOTSUPP} }},
+		{name: "refused", optional: true, read: func(*hostSamples) error { return fs.ErrPermission }},
+		{name: "good", read: func(s *hostSamples) error { s.gauge("whole", "", 1); return nil }},
+	}
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(h)
+	for range 2 {
+		mfs, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, mf := range mfs {
+			for _, m := range mf.Metric {
+				name := mf.GetName()
+				if len(m.Label) > 0 {
+					name += " " + m.Label[0].GetValue()
+				}
+				got[name] = m.Gauge.GetValue()
+			}
+		}
+		for name, want := range map[string]float64{"half": 1, "whole": 1, "node_scrape_collector_success bad": 0,
+			"node_scrape_collector_success absent": 0, "node_scrape_collector_success good": 1} {
+			if v, ok := got[name]; !ok || v != want {
+				t.Errorf("%s is %v (%v), want %v", name, v, ok, want)
+			}
+		}
+	}
+	if want := []string{"bad", "gone", "refused"}; !slices.Equal(told, want) {
+		t.Errorf("told of %q, want %q", told, want)
+	}
+}
+
+func TestHostWords(t *testing.T) {
+	f := func(got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f(shellWord(`"Debian GNU/Linux"`), "Debian GNU/Linux")
+	f(shellWord(`'a\"b'`), `a\"b`)
+	f(shellWord(`"a\"b\\n"`), `a"b\n`)
+	f(shellWord(`12`), "12")
+	f(shellWord(`"`), `"`)
+	f(unescapeMount(`/a\040b\134\011`), "/a b\\\t")
+	f(unescapeMount("/plain"), "/plain")
+	f(metricWord(" Core Temp-1. \n"), "core_temp_1")
+	f(cString([]int8{'a', 'b', 0, 'c'}), "ab")
+	for _, c := range []struct {
+		path, dir string
+		want      bool
+	}{{"/a/b", "/a", true}, {"/a", "/a", true}, {"/ab", "/a", false}, {"/a", "/", true}, {"/", "/a", false}} {
+		if got := under(c.path, c.dir); got != c.want {
+			t.Errorf("under(%s, %s) = %v", c.path, c.dir, got)
+		}
+	}
+	for name, want := range map[string]bool{"sda": false, "sda1": true, "nvme0n1": false, "nvme0n1p2": true, "loop3": true, "zram0": true, "dm-0": false, "md127": false, "vdb": false} {
+		if hostDisk.MatchString(name) != want {
+			t.Errorf("%s is left out: %v", name, !want)
+		}
+	}
+}
+
+// A chip of the kernel's shape: a temperature with its limits, a fan, a sensor
+// that is not plugged in.
+func TestHwmonChip(t *testing.T) {
+	dir := t.TempDir()
+	device := filepath.Join(dir, "platform", "coretemp.0")
+	chip := filepath.Join(device, "hwmon", "hwmon3")
+	for name, text := range map[string]string{
+		"name": "coretemp\n", "temp1_input": "45500\n", "temp1_label": "Package id 0\n", "temp1_crit": "100000\n", "temp1_crit_alarm": "0\n",
+		"temp2_input": "nothing\n", "fan1_input": "1200\n", "in0_input": "1100\n", "uevent": "",
+	} {
+		if err := os.MkdirAll(chip, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(chip, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../..", filepath.Join(chip, "device")); err != nil {
+		t.Fatal(err)
+	}
+	if got := hwmonChip(chip); got != "platform_coretemp_0" {
+		t.Errorf("the chip is called %q", got)
+	}
+	var s hostSamples
+	readChip(&s, "c", chip)
+	got := map[string]float64{}
+	for _, x := range s.all {
+		got[x.name+" "+x.label("sensor")+x.label("label")] = x.value
+	}
+	want := map[string]float64{"node_hwmon_temp_celsius temp1": 45.5, "node_hwmon_temp_crit_celsius temp1": 100, "node_hwmon_temp_crit_alarm_celsius temp1": 0,
+		"node_hwmon_sensor_label temp1Package id 0": 1, "node_hwmon_fan_rpm fan1": 1200, "node_hwmon_in_volts in0": 1.1}
+	if len(got) != len(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for k, v := range want {
+		if got[k] != v {
+			t.Errorf("%s is %v, want %v", k, got[k], v)
+		}
+	}
+}
