@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/procfs"
 	"github.com/prometheus/procfs/sysfs"
@@ -77,62 +79,101 @@ func readNumber(path string) (float64, error) {
 	return v, nil
 }
 
-func readNetclass(sys sysfs.FS, s *hostSamples) error {
+// hostLinks are the interfaces by name as they were read last.
+type hostLinks map[string]hostLink
+
+// hostLink is what some 25 files say of an interface. While its state is the same
+// they are read once a minute: opening them is the dearest thing a collection
+// does, and a node of containers has hundreds of interfaces.
+type hostLink struct {
+	at      time.Time
+	state   string // operstate, and how often the line came and went
+	samples []hostSample
+}
+
+const linkAge = time.Minute
+
+func (links hostLinks) read(sys sysfs.FS, s *hostSamples) error {
 	devices, err := sys.NetClassDevices()
 	if err != nil {
 		return err
 	}
+	seen := make(map[string]bool, len(devices))
 	for _, device := range devices {
-		d, err := sys.NetClassByIface(device)
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
+		seen[device] = true
+		state := ""
+		for _, f := range []string{"operstate", "carrier_changes"} {
+			b, _ := os.ReadFile("/sys/class/net/" + device + "/" + f) // none is a state too
+			state += string(b)
+		}
+		now := time.Now()
+		l, ok := links[device]
+		if !ok || l.state != state || now.Sub(l.at) >= linkAge {
+			var read hostSamples
+			if err := readLink(sys, device, &read); errors.Is(err, fs.ErrNotExist) {
 				continue // went while we read
+			} else if err != nil {
+				return err
 			}
-			return err
+			l = hostLink{now, state, read.all}
+			links[device] = l
 		}
-		const running = 0x1 // IFF_UP, what the administrator wants
-		admin := "unknown"
-		if d.Flags != nil {
-			admin = "down"
-			if *d.Flags&running != 0 {
-				admin = "up"
-			}
+		s.all = append(s.all, l.samples...)
+	}
+	maps.DeleteFunc(links, func(device string, _ hostLink) bool { return !seen[device] })
+	return nil
+}
+
+func readLink(sys sysfs.FS, device string, s *hostSamples) error {
+	d, err := sys.NetClassByIface(device)
+	if err != nil {
+		return err
+	}
+	const running = 0x1 // IFF_UP, what the administrator wants
+	admin := "unknown"
+	if d.Flags != nil {
+		admin = "down"
+		if *d.Flags&running != 0 {
+			admin = "up"
 		}
-		s.gauge("node_network_up", "Whether an interface works.", truth(d.OperState == "up"), "device", device)
-		s.gauge("node_network_info", "An interface, value 1.", 1, "device", device, "address", d.Address, "adminstate", admin,
-			"broadcast", d.Broadcast, "duplex", d.Duplex, "ifalias", d.IfAlias, "operstate", d.OperState)
-		gauge := func(name, help string, v *int64, unit float64) {
-			if v != nil {
-				s.gauge("node_network_"+name, help, float64(*v)*unit, "device", device)
-			}
+	}
+	s.gauge("node_network_up", "Whether an interface works.", truth(d.OperState == "up"), "device", device)
+	s.gauge("node_network_info", "An interface, value 1.", 1, "device", device, "address", d.Address, "adminstate", admin,
+		"broadcast", d.Broadcast, "duplex", d.Duplex, "ifalias", d.IfAlias, "operstate", d.OperState)
+	gauge := func(name, help string, v *int64, unit float64) {
+		if v != nil {
+			s.gauge("node_network_"+name, help, float64(*v)*unit, "device", device)
 		}
-		counter := func(name, help string, v *int64) {
-			if v != nil {
-				s.counter("node_network_"+name, help, float64(*v), "device", device)
-			}
+	}
+	counter := func(name, help string, v *int64) {
+		if v != nil {
+			s.counter("node_network_"+name, help, float64(*v), "device", device)
 		}
-		gauge("address_assign_type", "How an interface got its address.", d.AddrAssignType, 1)
-		gauge("carrier", "Whether the line is there.", d.Carrier, 1)
-		counter("carrier_changes_total", "Times the line came or went.", d.CarrierChanges)
-		counter("carrier_up_changes_total", "Times the line came.", d.CarrierUpCount)
-		counter("carrier_down_changes_total", "Times the line went.", d.CarrierDownCount)
-		gauge("device_id", "Number that tells devices at one address apart.", d.DevID, 1)
-		gauge("dormant", "Whether an interface waits for something outside.", d.Dormant, 1)
-		gauge("flags", "Bits of the state of an interface.", d.Flags, 1)
-		gauge("iface_id", "Number of an interface.", d.IfIndex, 1)
-		gauge("iface_link", "Number of the interface below.", d.IfLink, 1)
-		gauge("iface_link_mode", "Policy of the state of an interface.", d.LinkMode, 1)
-		gauge("mtu_bytes", "Largest packet of an interface.", d.MTU, 1)
-		gauge("name_assign_type", "How an interface got its name.", d.NameAssignType, 1)
-		gauge("net_dev_group", "Group of an interface.", d.NetDevGroup, 1)
-		gauge("protocol_type", "Protocol of an interface, a number of the kernel's.", d.Type, 1)
-		gauge("transmit_queue_length", "Packets that may wait to be sent.", d.TxQueueLen, 1)
-		if d.Speed != nil && *d.Speed >= 0 { // -1: the driver does not know
-			gauge("speed_bytes", "Bytes per second that an interface can carry.", d.Speed, 1e6/8)
-		}
+	}
+	gauge("address_assign_type", "How an interface got its address.", d.AddrAssignType, 1)
+	gauge("carrier", "Whether the line is there.", d.Carrier, 1)
+	counter("carrier_changes_total", "Times the line came or went.", d.CarrierChanges)
+	counter("carrier_up_changes_total", "Times the line came.", d.CarrierUpCount)
+	counter("carrier_down_changes_total", "Times the line went.", d.CarrierDownCount)
+	gauge("device_id", "Number that tells devices at one address apart.", d.DevID, 1)
+	gauge("dormant", "Whether an interface waits for something outside.", d.Dormant, 1)
+	gauge("flags", "Bits of the state of an interface.", d.Flags, 1)
+	gauge("iface_id", "Number of an interface.", d.IfIndex, 1)
+	gauge("iface_link", "Number of the interface below.", d.IfLink, 1)
+	gauge("iface_link_mode", "Policy of the state of an interface.", d.LinkMode, 1)
+	gauge("mtu_bytes", "Largest packet of an interface.", d.MTU, 1)
+	gauge("name_assign_type", "How an interface got its name.", d.NameAssignType, 1)
+	gauge("net_dev_group", "Group of an interface.", d.NetDevGroup, 1)
+	gauge("protocol_type", "Protocol of an interface, a number of the kernel's.", d.Type, 1)
+	gauge("transmit_queue_length", "Packets that may wait to be sent.", d.TxQueueLen, 1)
+	if d.Speed != nil && *d.Speed >= 0 { // -1: the driver does not know
+		gauge("speed_bytes", "Bytes per second that an interface can carry.", d.Speed, 1e6/8)
 	}
 	return nil
 }
+
+// hostNetstats remembers which of the names hostNetstat chooses.
+type hostNetstats map[string]bool
 
 // hostNetstat chooses among some 400 counters of the protocols those that
 // node_exporter chooses, the names before and after its version 1.6 together.
@@ -141,11 +182,16 @@ var hostNetstat = regexp.MustCompile(`^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|
 	`Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|` +
 	`Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$`)
 
-// readNetstat reads the counters of the protocols from /proc/net: pairs of lines
+// read reads the counters of the protocols from /proc/net: pairs of lines
 // with names and numbers for IPv4, a line a counter for IPv6.
-func readNetstat(s *hostSamples) error {
+func (chosen hostNetstats) read(s *hostSamples) error {
 	add := func(name, value string) error {
-		if !hostNetstat.MatchString(name) {
+		take, known := chosen[name]
+		if !known {
+			take = hostNetstat.MatchString(name)
+			chosen[name] = take
+		}
+		if !take {
 			return nil
 		}
 		v, err := strconv.ParseFloat(value, 64)
