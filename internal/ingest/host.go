@@ -40,7 +40,7 @@ const (
 	hostNode = "node"
 	hostOTel = "otel"
 
-	// What node_exporter 1.9 leaves out by default, and the files that engines
+	// What node_exporter 1.12 leaves out by default, and the files that engines
 	// mount into containers.
 	hostMounts = `^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+|etc/(hosts|hostname|resolv\.conf))($|/)`
 	hostTypes  = `^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$`
@@ -172,18 +172,18 @@ func (h *Host) Collect(ch chan<- prometheus.Metric) {
 		s.gauge("node_scrape_collector_duration_seconds", "How long reading a part of the host took.", time.Since(start).Seconds(), "collector", p.name)
 		s.gauge("node_scrape_collector_success", "Whether a part of the host could be read.", truth(read), "collector", p.name)
 	}
-	if h.cfg.TextfileDirectory != "" {
-		h.textfiles(&s, ch)
-	}
+	var otel []hostSample
 	if slices.Contains(h.cfg.Names, hostOTel) {
-		for _, o := range h.otelNames(s.all, time.Now()) {
-			ch <- h.metric(o)
-		}
+		otel = h.otelNames(s.all, time.Now())
 	}
-	if slices.Contains(h.cfg.Names, hostNode) {
-		for _, n := range s.all {
-			ch <- h.metric(n)
-		}
+	if h.cfg.TextfileDirectory != "" {
+		h.textfiles(&s, otel, ch)
+	}
+	if !slices.Contains(h.cfg.Names, hostNode) {
+		s.all = slices.DeleteFunc(s.all, func(n hostSample) bool { return !strings.HasPrefix(n.name, "node_textfile_") })
+	}
+	for _, n := range append(s.all, otel...) {
+		ch <- h.metric(n)
 	}
 }
 

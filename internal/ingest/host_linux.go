@@ -54,6 +54,7 @@ func (h *Host) sources() []hostPart {
 		{name: "conntrack", optional: true, read: inProc(readConntrack)},
 		{name: "filefd", read: readFileFD},
 		{name: "entropy", optional: true, read: inProc(readEntropy)},
+		{name: "kernel_hung", optional: true, read: readHung},
 		{name: "time", read: inSys(readTime)},
 		{name: "timex", read: readTimex},
 		{name: "uname", read: readUname},
@@ -233,6 +234,16 @@ func readEntropy(proc procfs.FS, s *hostSamples) error {
 	if r.PoolSize != nil {
 		s.gauge("node_entropy_pool_size_bits", "Entropy that the kernel's pool can hold.", float64(*r.PoolSize))
 	}
+	return nil
+}
+
+// readHung is there since Linux 6.13, if the kernel looks for such tasks.
+func readHung(s *hostSamples) error {
+	n, err := readNumber("/proc/sys/kernel/hung_task_detect_count")
+	if err != nil {
+		return err
+	}
+	s.counter("node_kernel_hung_tasks_total", "Tasks that hung in the kernel.", n)
 	return nil
 }
 

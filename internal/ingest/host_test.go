@@ -234,12 +234,12 @@ func TestHostTextfiles(t *testing.T) {
 	dir := t.TempDir()
 	var faults []string
 	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(ingest.NewHost(ingest.HostConfig{TextfileDirectory: dir, MaxTextfile: 1000}, dir, func(part string, err error) { faults = append(faults, part) }))
+	reg.MustRegister(ingest.NewHost(ingest.HostConfig{Names: []string{"node", "otel"}, TextfileDirectory: dir, MaxTextfile: 1000}, dir, func(part string, err error) { faults = append(faults, part) }))
 	gather := func() map[string]float64 {
 		t.Helper()
 		series, _ := gatherHost(t, reg)
 		for s := range series {
-			if strings.HasPrefix(s, "node_") && !strings.HasPrefix(s, "node_textfile_") {
+			if (strings.HasPrefix(s, "node_") || strings.HasPrefix(s, "system_") || strings.HasPrefix(s, "target_info")) && !strings.HasPrefix(s, "node_textfile_") {
 				delete(series, s)
 			}
 		}
@@ -278,7 +278,7 @@ of{job="x",instance="y",k="ä \"q\""} 5
 `)
 	write("backup.prom.tmp", "not read at all")
 	good := map[string]float64{
-		"node_textfile_scrape_error{}": 0, mtime("backup.prom"): 1_750_000_000.5,
+		"node_textfile_scrape_error{}": 0, mtime("backup.prom"): 1_750_000_000,
 		"backup_seconds_bucket{le=1.0}": 2, "backup_seconds_bucket{le=+Inf}": 3, "backup_seconds_sum{}": 7, "backup_seconds_count{}": 3,
 		"bare{}": 4, `of{exported_instance=y,exported_job=x,k=ä "q"}`: 5,
 	}
@@ -296,6 +296,7 @@ of{job="x",instance="y",k="ä \"q\""} 5
 		{"twice2.prom", "c 1\nbare 2\n", "bare is there twice"},
 		{"kind.prom", "# TYPE bare gauge\nbare{x=\"1\"} 2\n", "bare has another type"},
 		{"own.prom", "a 1\nnode_load1 2\n", "node_load1 is a metric of the host itself"},
+		{"own3.prom", "system_uptime_seconds 1\n", "is a metric of the host itself"},
 		{"own2.prom", "node_textfile_scrape_error 0\n", "is a metric of the host itself"},
 		{"long.prom", "a 1\n" + strings.Repeat("# a comment\n", 100), "raise host.max_textfile_bytes"},
 	} {

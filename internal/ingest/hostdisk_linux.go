@@ -34,9 +34,10 @@ func (h *Host) readFilesystems(proc procfs.FS, s *hostSamples) error {
 			home = i
 		}
 	}
-	seen := map[[3]string]bool{}
+	// By device and place: what is mounted over itself is shown once.
+	seen := map[[2]string]bool{}
 	for i, m := range mounts {
-		key := [3]string{m.Source, m.FSType, m.MountPoint}
+		key := [2]string{m.Source, m.MountPoint}
 		if seen[key] || i != home && (h.mounts.MatchString(m.MountPoint) || h.types.MatchString(m.FSType)) {
 			continue
 		}
@@ -50,6 +51,8 @@ func (h *Host) readFilesystem(m *procfs.MountInfo, s *hostSamples) {
 	ls := []string{"device", m.Source, "fstype", m.FSType, "mountpoint", m.MountPoint}
 	_, ro := m.Options["ro"]
 	_, superRO := m.SuperOptions["ro"]
+	major, minor, _ := strings.Cut(m.MajorMinorVer, ":")
+	s.gauge("node_filesystem_mount_info", "What is mounted where, value 1.", 1, "device", m.Source, "major", major, "minor", minor, "mountpoint", m.MountPoint)
 	s.gauge("node_filesystem_readonly", "Whether the file system is mounted read-only.", truth(ro || superRO), ls...)
 
 	// The call has a value of its own, which it may write long after we left.

@@ -22,58 +22,84 @@ func readHwmon(s *hostSamples) error {
 	if err != nil {
 		return err
 	}
+	type found struct{ dir, name, says string }
+	var all []found
+	named, twins := map[string]int{}, map[string]int{}
 	for _, c := range chips {
 		dir, err := filepath.EvalSymlinks(filepath.Join("/sys/class/hwmon", c.Name()))
 		if err != nil {
 			continue // went while we read
 		}
-		chip := hwmonChip(dir)
-		if b, err := os.ReadFile(filepath.Join(dir, "name")); err == nil {
-			s.gauge("node_hwmon_chip_names", "What a chip calls itself, value 1.", 1, "chip", chip, "chip_name", metricWord(string(b)))
+		b, _ := os.ReadFile(filepath.Join(dir, "name")) // none is no name
+		f := found{dir, hwmonChip(dir), metricWord(string(b))}
+		all = append(all, f)
+		named[f.name]++
+		twins[f.name+" "+f.says]++
+	}
+	for _, f := range all {
+		chip := f.name
+		// Chips of one device differ in what they say, or else in their number.
+		switch {
+		case named[chip] > 1 && (f.says == "" || twins[chip+" "+f.says] > 1):
+			chip += "_" + metricWord(filepath.Base(f.dir))
+		case named[chip] > 1:
+			chip += "_" + f.says
 		}
-		// Old drivers have the files beside the device.
-		for _, d := range []string{dir, filepath.Join(dir, "device")} {
-			readChip(s, chip, d)
+		if f.says != "" {
+			s.gauge("node_hwmon_chip_names", "What a chip calls itself, value 1.", 1, "chip", chip, "chip_name", f.says)
 		}
+		readChip(s, chip, f.dir)
 	}
 	return nil
 }
 
+// readChip shows what is in a chip's directory or, with old drivers, in that of
+// its device.
 func readChip(s *hostSamples, chip, dir string) {
-	files, _ := os.ReadDir(dir) // nothing there is nothing to show
-	for _, f := range files {
-		m := hwmonFile.FindStringSubmatch(f.Name())
-		if m == nil {
-			continue
-		}
-		kind, sensor, what := m[1], m[1]+m[2], m[3]
-		path := filepath.Join(dir, f.Name())
-		if what == "label" {
-			if b, err := os.ReadFile(path); err == nil {
-				s.gauge("node_hwmon_sensor_label", "What a chip calls a sensor, value 1.", 1, "chip", chip, "sensor", sensor,
-					"label", strings.ToValidUTF8(strings.TrimSpace(string(b)), "\uFFFD"))
+	seen := map[string]bool{}
+	for _, d := range []string{dir, filepath.Join(dir, "device")} {
+		files, _ := os.ReadDir(d) // nothing there is nothing to show
+		for _, f := range files {
+			if !seen[f.Name()] {
+				seen[f.Name()] = true
+				readSensor(s, chip, d, f.Name())
 			}
-			continue
 		}
-		v, err := readNumber(path)
-		if err != nil {
-			continue // a sensor that is not plugged in says EIO or nothing
+	}
+}
+
+func readSensor(s *hostSamples, chip, dir, file string) {
+	m := hwmonFile.FindStringSubmatch(file)
+	if m == nil {
+		return
+	}
+	kind, sensor, what := m[1], m[1]+m[2], m[3]
+	path := filepath.Join(dir, file)
+	if what == "label" {
+		if b, err := os.ReadFile(path); err == nil {
+			s.gauge("node_hwmon_sensor_label", "What a chip calls a sensor, value 1.", 1, "chip", chip, "sensor", sensor,
+				"label", strings.ToValidUTF8(strings.TrimSpace(string(b)), "\uFFFD"))
 		}
-		ls := []string{"chip", chip, "sensor", sensor}
-		middle := "_" + what
-		if what == "input" {
-			middle = ""
-		}
-		switch {
-		case what == "alarm", what == "fault":
-			s.gauge("node_hwmon_"+kind+middle, "Hardware: "+what+" of a sensor.", v, ls...)
-		case kind == "temp": // crit_alarm too, a thousandth: dashboards have it from node_exporter
-			s.gauge("node_hwmon_temp"+middle+"_celsius", "Hardware: "+what+" of a temperature.", v/1000, ls...)
-		case kind == "fan":
-			s.gauge("node_hwmon_fan"+middle+"_rpm", "Hardware: "+what+" of a fan.", v, ls...)
-		default:
-			s.gauge("node_hwmon_in"+middle+"_volts", "Hardware: "+what+" of a voltage.", v/1000, ls...)
-		}
+		return
+	}
+	v, err := readNumber(path)
+	if err != nil {
+		return // a sensor that is not plugged in says EIO or nothing
+	}
+	ls := []string{"chip", chip, "sensor", sensor}
+	middle := "_" + what
+	if what == "input" {
+		middle = ""
+	}
+	switch {
+	case what == "alarm", what == "fault":
+		s.gauge("node_hwmon_"+kind+middle, "Hardware: "+what+" of a sensor.", v, ls...)
+	case kind == "temp": // crit_alarm too, a thousandth: dashboards have it from node_exporter
+		s.gauge("node_hwmon_temp"+middle+"_celsius", "Hardware: "+what+" of a temperature.", v/1000, ls...)
+	case kind == "fan":
+		s.gauge("node_hwmon_fan"+middle+"_rpm", "Hardware: "+what+" of a fan.", v, ls...)
+	default:
+		s.gauge("node_hwmon_in"+middle+"_volts", "Hardware: "+what+" of a voltage.", v/1000, ls...)
 	}
 }
 

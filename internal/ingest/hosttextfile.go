@@ -20,7 +20,7 @@ import (
 // node_exporter's textfile collector does. A file is taken whole or not at all;
 // a metric that another file or a part of the host already has is the fault of
 // the later file. Files are read in the order of their names.
-func (h *Host) textfiles(s *hostSamples, ch chan<- prometheus.Metric) {
+func (h *Host) textfiles(s *hostSamples, otel []hostSample, ch chan<- prometheus.Metric) {
 	fault := func(err error) {
 		h.ok(hostPart{name: "textfile: " + err.Error()}, err) // each fault is told once
 	}
@@ -31,7 +31,7 @@ func (h *Host) textfiles(s *hostSamples, ch chan<- prometheus.Metric) {
 		fault(fmt.Errorf("read host.textfile_directory: %w", err))
 	}
 	own := map[string]bool{}
-	for _, o := range s.all {
+	for _, o := range slices.Concat(s.all, otel) {
 		own[o.name] = true
 	}
 	seen := textfileSeries{kinds: map[string]dto.MetricType{}, help: map[string]string{}, series: map[string]bool{}}
@@ -61,7 +61,7 @@ func (h *Host) textfiles(s *hostSamples, ch chan<- prometheus.Metric) {
 }
 
 // readTextfile reads one file, at most limit bytes of it, and gives its time of
-// change in Unix seconds and its families by name.
+// change in whole Unix seconds and its families by name.
 func readTextfile(path string, limit int64) (mtime float64, mfs []*dto.MetricFamily, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -98,7 +98,7 @@ func readTextfile(path string, limit int64) (mtime float64, mfs []*dto.MetricFam
 		mfs = append(mfs, mf)
 	}
 	slices.SortFunc(mfs, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
-	return float64(st.ModTime().UnixNano()) / 1e9, mfs, nil
+	return float64(st.ModTime().Unix()), mfs, nil
 }
 
 // textfileSeries are what the files read so far have.
