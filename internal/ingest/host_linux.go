@@ -59,6 +59,7 @@ func (h *Host) sources() []hostPart {
 		{name: "timex", read: readTimex},
 		{name: "uname", read: readUname},
 		{name: "os", optional: true, read: readOS},
+		{name: "cgroup", optional: true, read: func(s *hostSamples) error { return readCgroup("/sys/fs/cgroup", s) }},
 		{name: "hwmon", optional: true, read: readHwmon},
 		{name: "thermal_zone", optional: true, read: inSys(readThermal)},
 	}

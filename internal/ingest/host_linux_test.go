@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,5 +125,53 @@ func TestHwmonChip(t *testing.T) {
 		if got[k] != v {
 			t.Errorf("%s is %v, want %v", k, got[k], v)
 		}
+	}
+}
+
+func TestCgroup(t *testing.T) {
+	dir := t.TempDir()
+	read := func(files map[string]string) (map[string]float64, error) {
+		t.Helper()
+		for name, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var s hostSamples
+		err := readCgroup(dir, &s)
+		got := map[string]float64{}
+		for _, x := range s.all {
+			got[x.name] = x.value
+		}
+		return got, err
+	}
+	if _, err := read(nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("outside a container: got %v, want %v", err, fs.ErrNotExist)
+	}
+	got, err := read(map[string]string{
+		"memory.max": "1000\n", "memory.current": "600\n", "memory.stat": "anon 300\nfile 250\ninactive_file 100\n", "memory.events": "low 0\noom_kill 2\n",
+		"cpu.max": "50000 100000\n", "cpu.stat": "usage_usec 3000000\nuser_usec 2000000\nsystem_usec 1000000\nnr_periods 10\nnr_throttled 4\nthrottled_usec 500000\n",
+		"cpu.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=7000000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1000000\n",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]float64{
+		"container_spec_memory_limit_bytes": 1000, "container_memory_usage_bytes": 600, "container_memory_working_set_bytes": 500,
+		"container_memory_rss": 300, "container_memory_cache": 250, "container_oom_events_total": 2,
+		"container_cpu_usage_seconds_total": 3, "container_cpu_user_seconds_total": 2, "container_cpu_system_seconds_total": 1,
+		"container_spec_cpu_period": 100000, "container_spec_cpu_quota": 50000,
+		"container_cpu_cfs_periods_total": 10, "container_cpu_cfs_throttled_periods_total": 4, "container_cpu_cfs_throttled_seconds_total": 0.5,
+		"container_pressure_cpu_waiting_seconds_total": 7, "container_pressure_cpu_stalled_seconds_total": 1,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+	got, err = read(map[string]string{"memory.max": "max\n", "cpu.max": "max 100000\n"})
+	if _, quota := got["container_spec_cpu_quota"]; err != nil || quota || got["container_spec_memory_limit_bytes"] != 0 {
+		t.Errorf("without limits: got %v, %v", got, err)
+	}
+	if _, err = read(map[string]string{"cpu.pressure": "some nothing\n"}); err == nil {
+		t.Error("a pressure that is not known is no error")
 	}
 }
