@@ -172,6 +172,7 @@ func TestHostNamesAgree(t *testing.T) {
 	}{
 		{"system.cpu.time", "s", otlptranslator.MetricTypeMonotonicCounter, false},
 		{"system.cpu.utilization", "1", otlptranslator.MetricTypeGauge, false},
+		{"system.cpu.logical.count", "{cpu}", otlptranslator.MetricTypeNonMonotonicCounter, false},
 		{"system.cpu.load_average.1m", "{thread}", otlptranslator.MetricTypeGauge, false},
 		{"system.cpu.load_average.5m", "{thread}", otlptranslator.MetricTypeGauge, false},
 		{"system.cpu.load_average.15m", "{thread}", otlptranslator.MetricTypeGauge, false},

@@ -184,13 +184,18 @@ func otelState(mode string) string {
 // the time since the last.
 func (h *Host) otelCPU(s *hostSamples, cpus map[[2]string]float64, now time.Time) {
 	elapsed := now.Sub(h.otel.at).Seconds()
+	logical := map[string]bool{}
 	for id, v := range cpus {
+		logical[id[0]] = true
 		s.counter("system_cpu_time_seconds_total", "Seconds the CPUs spent in each state.", v, "cpu", id[0], "state", id[1])
 		if last, ok := h.otel.cpus[id]; ok && elapsed > 0 {
 			// A tick of the kernel's clock may fall into this time or the next.
 			share := min(max(v-last, 0)/elapsed, 1)
 			s.gauge("system_cpu_utilization_ratio", "Share of the time that the CPUs spent in each state.", share, "cpu", id[0], "state", id[1])
 		}
+	}
+	if len(logical) > 0 {
+		s.gauge("system_cpu_logical_count", "CPUs that programs see.", float64(len(logical)))
 	}
 	h.otel = hostUtilization{now, cpus}
 }
