@@ -96,12 +96,14 @@ type Host struct {
 	types   *regexp.Regexp
 	parts   []hostPart
 
-	mu    sync.Mutex
-	told  map[string]bool             // parts whose failure was told
-	descs map[string]*prometheus.Desc // by name and names of labels
-	cpus  hostCPUs
-	stuck hostStuck
-	otel  hostUtilization
+	mu   sync.Mutex
+	told map[string]bool // parts whose failure was told
+	// textFaults are the faults of text files at the last collection, by path.
+	textFaults map[string]string
+	descs      map[string]*prometheus.Desc // by name and names of labels
+	cpus       hostCPUs
+	stuck      hostStuck
+	otel       hostUtilization
 }
 
 // hostPart is one source. read adds what it found and returns the error that
@@ -113,7 +115,7 @@ type hostPart struct {
 }
 
 // NewHost makes the collector with a cfg that Validate takes. onError is called
-// once for each part that cannot be read.
+// once for each part that cannot be read, and for each new fault of a text file.
 func NewHost(cfg HostConfig, dataDir string, onError func(part string, err error)) *Host {
 	cfg = cfg.withDefaults()
 	h := &Host{

@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -173,5 +175,33 @@ func TestCgroup(t *testing.T) {
 	}
 	if _, err = read(map[string]string{"cpu.pressure": "some nothing\n"}); err == nil {
 		t.Error("a pressure that is not known is no error")
+	}
+}
+
+// BenchmarkHost is what a collection costs, every 5 s: cpu-ns is the time of the
+// CPUs in and outside the kernel.
+func BenchmarkHost(b *testing.B) {
+	cpu := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	for _, names := range [][]string{{hostNode}, {hostOTel}, {hostNode, hostOTel}} {
+		b.Run(strings.Join(names, "+"), func(b *testing.B) {
+			reg := prometheus.NewRegistry()
+			reg.MustRegister(NewHost(HostConfig{Names: names}, b.TempDir(), func(part string, err error) { b.Log(part, err) }))
+			n, start := 0, cpu()
+			for b.Loop() {
+				mfs, err := reg.Gather()
+				if err != nil {
+					b.Fatal(err)
+				}
+				n = len(Families(mfs, nil))
+			}
+			b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(n), "series")
+		})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -235,7 +234,7 @@ func TestHostTextfiles(t *testing.T) {
 	dir := t.TempDir()
 	var faults []string
 	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(ingest.NewHost(ingest.HostConfig{Names: []string{"node", "otel"}, TextfileDirectory: dir, MaxTextfile: 1000}, dir, func(part string, err error) { faults = append(faults, part) }))
+	reg.MustRegister(ingest.NewHost(ingest.HostConfig{Names: []string{"node", "otel"}, TextfileDirectory: dir, MaxTextfile: 1000}, dir, func(part string, err error) { faults = append(faults, part+": "+err.Error()) }))
 	gather := func() map[string]float64 {
 		t.Helper()
 		series, _ := gatherHost(t, reg)
@@ -340,24 +339,4 @@ func TestHostConfig(t *testing.T) {
 	f(ingest.HostConfig{TypesExclude: "("}, "host.fs_types_exclude")
 	f(ingest.HostConfig{MaxTextfile: -1}, "negative")
 	f(ingest.HostConfig{MountTimeout: -1}, "negative")
-}
-
-// BenchmarkHost is what a collection costs, every 5 s.
-func BenchmarkHost(b *testing.B) {
-	onLinux(b)
-	for _, names := range [][]string{{"node"}, {"otel"}, {"node", "otel"}} {
-		b.Run(strings.Join(names, "+"), func(b *testing.B) {
-			reg := prometheus.NewRegistry()
-			reg.MustRegister(ingest.NewHost(ingest.HostConfig{Names: slices.Clone(names)}, b.TempDir(), func(part string, err error) { b.Log(part, err) }))
-			n := 0
-			for b.Loop() {
-				mfs, err := reg.Gather()
-				if err != nil {
-					b.Fatal(err)
-				}
-				n = len(ingest.Families(mfs, nil))
-			}
-			b.ReportMetric(float64(n), "series")
-		})
-	}
 }

@@ -21,14 +21,17 @@ import (
 // a metric that another file or a part of the host already has is the fault of
 // the later file. Files are read in the order of their names.
 func (h *Host) textfiles(s *hostSamples, otel []hostSample, ch chan<- prometheus.Metric) {
-	fault := func(err error) {
-		h.ok(hostPart{name: "textfile: " + err.Error()}, err) // each fault is told once
+	// A fault is told when it is new, and again after it was gone.
+	faults := map[string]string{}
+	fault := func(path string, err error) {
+		faults[path] = err.Error()
+		if h.textFaults[path] != err.Error() {
+			h.onError("textfile", err)
+		}
 	}
-	bad := 0.0
 	files, err := os.ReadDir(h.cfg.TextfileDirectory)
 	if err != nil {
-		bad = 1
-		fault(fmt.Errorf("read host.textfile_directory: %w", err))
+		fault(h.cfg.TextfileDirectory, fmt.Errorf("read host.textfile_directory: %w", err))
 	}
 	own := map[string]bool{}
 	for _, o := range slices.Concat(s.all, otel) {
@@ -45,8 +48,7 @@ func (h *Host) textfiles(s *hostSamples, otel []hostSample, ch chan<- prometheus
 			err = seen.add(mfs, own)
 		}
 		if err != nil {
-			bad = 1
-			fault(fmt.Errorf("%s: %w", path, err))
+			fault(path, fmt.Errorf("%s: %w", path, err))
 			continue
 		}
 		s.gauge("node_textfile_mtime_seconds", "When a text file that was read was changed, Unix seconds.", mtime, "file", path)
@@ -57,7 +59,8 @@ func (h *Host) textfiles(s *hostSamples, otel []hostSample, ch chan<- prometheus
 			}
 		}
 	}
-	s.gauge("node_textfile_scrape_error", "1 if a text file or the directory could not be read.", bad)
+	h.textFaults = faults
+	s.gauge("node_textfile_scrape_error", "1 if a text file or the directory could not be read.", truth(len(faults) > 0))
 }
 
 // readTextfile reads one file, at most limit bytes of it, and gives its time of
