@@ -76,12 +76,11 @@ func (h *Host) readStat(proc procfs.FS, s *hostSamples) error {
 		v := last.forward(hostCPU{c.User, c.Nice, c.System, c.Idle, c.Iowait, c.IRQ, c.SoftIRQ, c.Steal, c.Guest, c.GuestNice})
 		h.cpus[n] = v
 		for i, mode := range hostCPUModes() {
-			if i < len(hostCPUModes())-2 {
-				s.counter("node_cpu_seconds_total", "Seconds the CPUs spent in each mode.", v[i], "cpu", cpu, "mode", mode)
-			} else {
-				s.counter("node_cpu_guest_seconds_total", "Seconds the CPUs spent in virtual machines; part of the modes user and nice.", v[i], "cpu", cpu, "mode", mode)
-			}
+			s.counter("node_cpu_seconds_total", "Seconds the CPUs spent in each mode.", v[i], "cpu", cpu, "mode", mode)
 		}
+		const guest = "Seconds the CPUs spent in virtual machines; part of the modes user and nice."
+		s.counter("node_cpu_guest_seconds_total", guest, v[8], "cpu", cpu, "mode", "user")
+		s.counter("node_cpu_guest_seconds_total", guest, v[9], "cpu", cpu, "mode", "nice")
 	}
 	s.counter("node_intr_total", "Interrupts served.", float64(st.IRQTotal))
 	s.counter("node_context_switches_total", "Context switches.", float64(st.ContextSwitches))

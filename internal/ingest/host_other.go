@@ -52,7 +52,7 @@ func (h *Host) readCPU(ctx context.Context, s *hostSamples) error {
 		last := h.cpus[n]
 		v := last.forward(hostCPU{t.User, t.Nice, t.System, t.Idle, t.Iowait, t.Irq, t.Softirq, t.Steal})
 		h.cpus[n] = v
-		for i, mode := range hostCPUModes()[:8] {
+		for i, mode := range hostCPUModes() {
 			s.counter("node_cpu_seconds_total", "Seconds the CPUs spent in each mode.", v[i], "cpu", strconv.FormatInt(n, 10), "mode", mode)
 		}
 	}

@@ -1,14 +1,15 @@
 package ingest
 
-// hostCPU is the seconds that one CPU spent in each of hostCPUModes.
+// hostCPU is the seconds that one CPU spent in each of hostCPUModes, and then
+// within virtual machines: as part of user, and as part of nice.
 type hostCPU [10]float64
 
 // hostCPUs are the CPUs by number as they were shown last.
 type hostCPUs map[int64]hostCPU
 
-// hostCPUModes are node_exporter's names; the last two are of the guest's time.
-func hostCPUModes() [10]string {
-	return [10]string{"user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "user", "nice"}
+// hostCPUModes are node_exporter's names.
+func hostCPUModes() []string {
+	return []string{"user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"}
 }
 
 // forward is what to show when now was read after c was shown. The kernel's
