@@ -60,6 +60,7 @@ var home = map[string][]string{
 	"github.com/prometheus/alertmanager":                 {"internal/notify"},
 	"github.com/prometheus/blackbox_exporter":            {"internal/probe"},
 	"github.com/shirou/gopsutil":                         {"internal/ingest"},
+	"github.com/prometheus/procfs":                       {"internal/ingest"},
 	"github.com/miekg/dns":                               {"internal/demo", "internal/probe"},
 	"golang.org/x/crypto":                                {"internal/web", "internal/probe"}, // probe: OCSP
 	"github.com/fsnotify/fsnotify":                       {"internal/app"},

@@ -93,6 +93,8 @@ type TenantConfig struct {
 	Graphite    ingest.GraphiteConfig `yaml:"graphite"`
 	// Pull are databases and queues that are asked for their metrics.
 	Pull []pull.Target `yaml:"pull"`
+	// Host is what a tenant that watches stores of this machine.
+	Host ingest.HostConfig `yaml:"host"`
 	// Watch says whether the tenant stores the metrics of this process and
 	// host; default true for the tenant "default" and false for others.
 	Watch *bool `yaml:"watch"`
@@ -287,7 +289,7 @@ func (t *TenantConfig) validate(path string) error {
 			return at(path+"."+l.key, "%d: want a number above 0; leave the key away for the default", l.v)
 		}
 	}
-	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate(), t.Graphite.Validate()} {
+	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate(), t.Graphite.Validate(), t.Host.Validate()} {
 		if err != nil {
 			section, rest, _ := strings.Cut(err.Error(), ": ")
 			return at(path+"."+section, "%s", rest)
@@ -415,6 +417,7 @@ func (c *Config) resolve() {
 		rel(&t.Prometheus)
 		rel(&t.Alertmanager)
 		rel(&t.Blackbox)
+		rel(&t.Host.TextfileDirectory)
 		for i := range t.Checks {
 			t.Checks[i].ResolvePaths(dir)
 		}
@@ -487,6 +490,8 @@ func (c *Config) restartNeeded(was *Config) error {
 			key = "graphite"
 		case t.Pushgateway != o.Pushgateway:
 			key = "pushgateway"
+		case !reflect.DeepEqual(t.Host, o.Host):
+			key = "host"
 		case t.Limits.CheckWorkers != o.Limits.CheckWorkers:
 			key = "limits.check_workers"
 		case (t.Watch == nil) != (o.Watch == nil) || t.Watch != nil && *t.Watch != *o.Watch:

@@ -294,7 +294,7 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 	}
 	collect(prometheus.Gatherers{env.process, reg}, "vedette")
 	hostReg := prometheus.NewRegistry()
-	hostReg.MustRegister(ingest.NewHost(env.data, func(part string, err error) {
+	hostReg.MustRegister(ingest.NewHost(plan.conf.Host, env.data, func(part string, err error) {
 		t.log.Warn("a part of the host cannot be read", "part", part, "err", err)
 	}))
 	collect(hostReg, "vedette-host")
