@@ -228,6 +228,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 			MaxBytes: plan.conf.Limits.MaxDecompressedBytes, Lookback: t.engines.Config.Lookback,
 			Names: func() ingest.OTLPNames { return t.cfg.Load().OTLPConfig },
 		}, ingestLog),
+		Pulls:        t.pulls,
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
@@ -348,6 +349,20 @@ func (t *tenant) apply(plan *tenantPlan) error {
 func (t *tenant) pulled(ctx context.Context, of pull.Target, at time.Time, samples []record.Sample) error {
 	group := fmt.Sprint("pull ", of.Kind, " ", of.Name, " ", string(of.DSN), " ", of.Labels)
 	return t.writer.Put(ctx, "pull", group, at, samples)
+}
+
+// pulls tells how the databases and queues fare.
+func (t *tenant) pulls() []web.PullView {
+	out := []web.PullView{}
+	for _, s := range t.puller.Targets() {
+		v := web.PullView{Name: s.Name, Kind: s.Kind, Instance: s.Instance, Up: s.Up, Error: cmp.Or(s.Error, s.SinkError),
+			Took: s.Took.Seconds(), Samples: s.Samples, Dropped: s.Dropped, Faults: s.Faults}
+		if !s.Last.IsZero() {
+			v.Since, v.Last = &s.Since, &s.Last
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // ran takes a run of the hub's own prober.
