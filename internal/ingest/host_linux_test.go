@@ -130,6 +130,17 @@ func TestHwmonChip(t *testing.T) {
 	}
 }
 
+// A pipe is no text file, and does not keep the collection waiting.
+func TestTextfilePipe(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a.prom")
+	if err := syscall.Mkfifo(p, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := readTextfile(p, 1000); err == nil {
+		t.Error("a pipe was read")
+	}
+}
+
 func TestCgroup(t *testing.T) {
 	dir := t.TempDir()
 	read := func(files map[string]string) (map[string]float64, error) {
