@@ -189,8 +189,7 @@ func (h *Host) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// metric makes what a registry takes. Descriptions are kept: making one costs
-// more than reading what it describes.
+// metric makes what a registry takes. Descriptions are kept for the next time.
 func (h *Host) metric(s hostSample) prometheus.Metric {
 	key := s.name
 	names := make([]string, 0, len(s.labels)/2)
