@@ -24,8 +24,8 @@ import (
 var notOurs = []string{
 	"go_", "process_", "promhttp_", // the exporter's own process
 	"node_exporter_build_info", "node_scrape_collector_",
-	"node_selinux_", "node_dmi_", "node_edac_", "node_mdadm_", "node_md_", "node_systemd_", "node_nfs", "node_xfs_", "node_btrfs_",
-	"node_zfs_", "node_bcache_", "node_bonding_", "node_ipvs_", "node_infiniband_", "node_fibrechannel_", "node_nvme_",
+	"node_selinux_", "node_dmi_", "node_edac_", "node_md_raid_disks", "node_md_degraded", "node_systemd_", "node_nfs", "node_xfs_", "node_btrfs_",
+	"node_zfs_", "node_bcache_", "node_ipvs_", "node_infiniband_", "node_fibrechannel_", "node_nvme_",
 	"node_power_supply_", "node_rapl_", "node_tape_", "node_cpu_core_throttles_total", "node_cpu_package_throttles_total",
 	"node_disk_device_mapper_info", "node_disk_filesystem_info", "node_disk_ata_", "node_filesystem_purgeable_bytes",
 	"node_arp_states", "node_cpu_online", "node_cpu_isolated", "node_watchdog_",
@@ -36,7 +36,7 @@ var notOurs = []string{
 var hostLevels = []string{
 	"node_memory_", "node_load", "node_procs_", "node_filefd_allocated", "node_filesystem_avail_bytes", "node_filesystem_free_bytes",
 	"node_filesystem_files_free", "node_disk_io_now", "node_sockstat_", "node_netstat_Tcp_CurrEstab", "node_udp_queues", "node_entropy_available_bits",
-	"node_arp_entries", "node_nf_conntrack_entries", "node_hwmon_", "node_thermal_", "node_cooling_", "node_cpu_scaling_", "node_cpu_frequency_hertz",
+	"node_arp_entries", "node_nf_conntrack_entries", "node_hwmon_", "node_thermal_", "node_cooling_", "node_md_", "node_bonding_active", "node_cpu_scaling_", "node_cpu_frequency_hertz",
 	"node_softnet_backlog_len", "node_timex_",
 }
 

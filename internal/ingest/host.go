@@ -189,8 +189,7 @@ func (h *Host) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// metric makes what a registry takes. Descriptions are kept: making one costs
-// more than reading what it describes.
+// metric makes what a registry takes. Descriptions are kept for the next time.
 func (h *Host) metric(s hostSample) prometheus.Metric {
 	key := s.name
 	names := make([]string, 0, len(s.labels)/2)
@@ -228,7 +227,7 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// hostStuck are the mount points that are being asked.
+// hostStuck are the mounts that are being asked.
 type hostStuck struct {
 	mu    sync.Mutex
 	asked map[string]bool
@@ -237,7 +236,7 @@ type hostStuck struct {
 var errMountStuck = errors.New("the file system does not answer")
 
 // ask runs f, which may hang for as long as a server is away, for at most the
-// limit. While a mount point hangs it is not asked again.
+// limit. While a mount hangs it is not asked again.
 func (st *hostStuck) ask(mount string, limit time.Duration, f func() error) error {
 	st.mu.Lock()
 	if st.asked == nil {

@@ -60,6 +60,8 @@ func (h *Host) sources() []hostPart {
 		{name: "uname", read: readUname},
 		{name: "os", optional: true, read: readOS},
 		{name: "cgroup", optional: true, read: func(s *hostSamples) error { return readCgroup("/sys/fs/cgroup", s) }},
+		{name: "mdadm", optional: true, read: inProc(readMD)},
+		{name: "bonding", optional: true, read: func(s *hostSamples) error { return readBonds("/sys/class/net", s) }},
 		{name: "hwmon", optional: true, read: readHwmon},
 		{name: "thermal_zone", optional: true, read: inSys(readThermal)},
 	}

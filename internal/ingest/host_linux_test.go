@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/procfs"
 )
 
 // One part that fails is told once, shown, and does not stop the others; one that
@@ -127,6 +128,71 @@ func TestHwmonChip(t *testing.T) {
 		if got[k] != v {
 			t.Errorf("%s is %v, want %v", k, got[k], v)
 		}
+	}
+}
+
+// A pipe is no text file, and does not keep the collection waiting.
+func TestTextfilePipe(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a.prom")
+	if err := syscall.Mkfifo(p, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := readTextfile(p, 1000); err == nil {
+		t.Error("a pipe was read")
+	}
+}
+
+// A degraded array that is being rebuilt, and a bond of which one line is down.
+func TestRedundant(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("mdstat", `Personalities : [raid1]
+md0 : active raid1 sdc1[2] sdb1[1](F) sda1[0]
+      1000 blocks super 1.2 [2/1] [U_]
+      [=>...................]  recovery =  5.0% (50/1000) finish=1.0min speed=100K/sec
+
+unused devices: <none>
+`)
+	write("bonding_masters", "bond0\n")
+	write("bond0/bonding/slaves", "eth0 eth1 eth2\n")
+	write("bond0/lower_eth0/bonding_slave/mii_status", "up\n")
+	write("bond0/lower_eth1/bonding_slave/mii_status", "down\n")
+	proc, err := procfs.NewFS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s hostSamples
+	if err := readMD(proc, &s); err != nil {
+		t.Fatal(err)
+	}
+	if err := readBonds(dir, &s); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, x := range s.all {
+		got[strings.Join(append([]string{x.name}, x.labels...), " ")] = x.value
+	}
+	want := map[string]float64{
+		"node_md_disks_required device md0": 2, "node_md_disks device md0 state active": 1, "node_md_disks device md0 state failed": 1, "node_md_disks device md0 state spare": 0,
+		"node_md_state device md0 state active": 0, "node_md_state device md0 state inactive": 0, "node_md_state device md0 state recovering": 1,
+		"node_md_state device md0 state resync": 0, "node_md_state device md0 state check": 0,
+		"node_md_blocks device md0": 1000, "node_md_blocks_synced device md0": 50,
+		"node_bonding_slaves master bond0": 3, "node_bonding_active master bond0": 1,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+	if err := readBonds(t.TempDir(), &s); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without bonds: got %v, want %v", err, fs.ErrNotExist)
 	}
 }
 

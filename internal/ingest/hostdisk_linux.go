@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/prometheus/procfs"
@@ -36,28 +37,40 @@ func (h *Host) readFilesystems(proc procfs.FS, s *hostSamples) error {
 	}
 	// By device and place: what is mounted over itself is shown once.
 	seen := map[[2]string]bool{}
+	var shown []*procfs.MountInfo
 	for i, m := range mounts {
 		key := [2]string{m.Source, m.MountPoint}
 		if seen[key] || i != home && (h.mounts.MatchString(m.MountPoint) || h.types.MatchString(m.FSType)) {
 			continue
 		}
 		seen[key] = true
-		h.readFilesystem(m, s)
+		shown = append(shown, m)
+	}
+	// All at once: ten mounts of a server that is away cost one timeout.
+	stats, errs := make([]*syscall.Statfs_t, len(shown)), make([]error, len(shown))
+	var asked sync.WaitGroup
+	for i, m := range shown {
+		stats[i] = new(syscall.Statfs_t)
+		asked.Go(func() {
+			// The call has the value to itself, which it may write long after we left.
+			st := stats[i]
+			errs[i] = h.stuck.ask(m.Source+" "+m.MountPoint, h.cfg.MountTimeout, func() error { return syscall.Statfs(m.MountPoint, st) })
+		})
+	}
+	asked.Wait()
+	for i, m := range shown {
+		showFilesystem(s, m, stats[i], errs[i])
 	}
 	return nil
 }
 
-func (h *Host) readFilesystem(m *procfs.MountInfo, s *hostSamples) {
+func showFilesystem(s *hostSamples, m *procfs.MountInfo, st *syscall.Statfs_t, err error) {
 	ls := []string{"device", m.Source, "fstype", m.FSType, "mountpoint", m.MountPoint}
 	_, ro := m.Options["ro"]
 	_, superRO := m.SuperOptions["ro"]
 	major, minor, _ := strings.Cut(m.MajorMinorVer, ":")
 	s.gauge("node_filesystem_mount_info", "What is mounted where, value 1.", 1, "device", m.Source, "major", major, "minor", minor, "mountpoint", m.MountPoint)
 	s.gauge("node_filesystem_readonly", "Whether the file system is mounted read-only.", truth(ro || superRO), ls...)
-
-	// The call has a value of its own, which it may write long after we left.
-	st := new(syscall.Statfs_t)
-	err := h.stuck.ask(m.MountPoint, h.cfg.MountTimeout, func() error { return syscall.Statfs(m.MountPoint, st) })
 	const help = "Whether the file system could not be asked."
 	if err != nil {
 		s.gauge("node_filesystem_device_error", help, 1, append(ls, "device_error", err.Error())...)

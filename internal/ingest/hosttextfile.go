@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -66,23 +67,27 @@ func (h *Host) textfiles(s *hostSamples, otel []hostSample, ch chan<- prometheus
 // readTextfile reads one file, at most limit bytes of it, and gives its time of
 // change in whole Unix seconds and its families by name.
 func readTextfile(path string, limit int64) (mtime float64, mfs []*dto.MetricFamily, err error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0, nil, err
+	}
+	if !st.Mode().IsRegular() { // a pipe would keep us waiting
+		return 0, nil, errors.New("is not a regular file")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return 0, nil, err
 	}
-	if !st.Mode().IsRegular() {
-		return 0, nil, errors.New("is not a regular file")
-	}
-	if st.Size() > limit {
-		return 0, nil, fmt.Errorf("has %d bytes; make it smaller or raise host.max_textfile_bytes = %d", st.Size(), limit)
+	if int64(len(b)) > limit {
+		return 0, nil, fmt.Errorf("has more than %d bytes; make it smaller or raise host.max_textfile_bytes", limit)
 	}
 	p := expfmt.NewTextParser(model.LegacyValidation)
-	byName, err := p.TextToMetricFamilies(io.LimitReader(f, limit))
+	byName, err := p.TextToMetricFamilies(bytes.NewReader(b))
 	if err != nil {
 		return 0, nil, err
 	}
