@@ -88,6 +88,7 @@ func (s *server) pgTarget() pull.Target {
 }
 
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	s.sql("shop", `SELECT count(*) FROM orders WHERE id = 4711`, `ALTER ROLE vedette PASSWORD 'pgsecret'`, `SELECT 'hunter2', 'it''s', $$dollar$$`)
 	p := run(t, s.pgTarget())
@@ -148,6 +149,7 @@ func TestPostgres(t *testing.T) {
 }
 
 func TestPostgresSlowAndBlocked(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	holder, waiter := s.open("shop"), s.open("shop")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -176,6 +178,7 @@ func TestPostgresSlowAndBlocked(t *testing.T) {
 }
 
 func TestPostgresReplica(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	bin := filepath.Dir(s.argv[0])
 	hba := filepath.Join(s.dir, "data", "pg_hba.conf")
@@ -230,6 +233,7 @@ func TestPostgresReplica(t *testing.T) {
 }
 
 func TestPostgresComesBack(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	p := run(t, s.pgTarget())
 	up := func(want float64) func(round) bool {
@@ -265,6 +269,7 @@ func TestPostgresComesBack(t *testing.T) {
 }
 
 func TestPostgresReconnectsWithinARound(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	p := run(t, s.pgTarget())
 	p.next()
@@ -275,6 +280,7 @@ func TestPostgresReconnectsWithinARound(t *testing.T) {
 }
 
 func TestPostgresRights(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	s.sql("shop", `REVOKE pg_monitor FROM vedette`)
 	file := filepath.Join(t.TempDir(), "pg")

@@ -42,6 +42,7 @@ func (s *server) redisTarget() pull.Target {
 }
 
 func TestRedis(t *testing.T) {
+	t.Parallel()
 	s := newRedis(t, "--slowlog-log-slower-than", "0", "--maxmemory", "50mb")
 	replica := newRedis(t, "--replicaof", "127.0.0.1 "+fmt.Sprint(s.port))
 	c := s.redis()
@@ -101,6 +102,7 @@ func TestRedis(t *testing.T) {
 }
 
 func TestRedisWrongPassword(t *testing.T) {
+	t.Parallel()
 	s := newRedis(t)
 	tg := s.redisTarget()
 	tg.DSN, tg.Password = pull.Secret("redis://:wrong%2Fsecret@"+s.addr()+"/0"), ""
@@ -140,6 +142,7 @@ func fakeRedis(t *testing.T, info string) string {
 }
 
 func TestRedisHostileInfo(t *testing.T) {
+	t.Parallel()
 	var info strings.Builder
 	info.WriteString("# Server\r\nredis_version:\xff\xfe\r\nused_memory:NaN\r\nmaxmemory:+Inf\r\nconnected_clients:7\r\nconnected_clients:8\r\nuptime_in_seconds:-\r\n")
 	info.WriteString("role:slave\r\nmaster_host:" + strings.Repeat("h", 10_000) + "\r\ndbx:keys=1\r\ndb0:keys=1,keys,=,\r\nslave0:\r\ncmdstat_:calls\r\n:\r\n\x00:1\r\n")
