@@ -8,11 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/goccy/go-yaml"
 
 	"github.com/vedette-sre/vedette/internal/ingest/pull"
 	"github.com/vedette-sre/vedette/internal/record"
@@ -206,6 +209,37 @@ func TestValidate(t *testing.T) {
 	two.Targets[1].Labels = map[string]string{"db": "1"}
 	if err := two.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The YAML of docs/databases.md is what the configuration takes.
+func TestDocumentedYAML(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/databases.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(doc), "    pull:\n")
+	block, _, _ := strings.Cut(rest, "\n\n")
+	f := func(text string) []pull.Target {
+		t.Helper()
+		var cfg pull.Config
+		if err := yaml.UnmarshalWithOptions([]byte(text), &cfg, yaml.Strict()); err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.Validate(); err != nil {
+			t.Error(err)
+		}
+		return cfg.Targets
+	}
+	got := f("pull:\n" + block)
+	if len(got) != 4 || got[0].Kind != pull.Postgres || got[0].DSN != "postgres://vedette@127.0.0.1:5432/shop" || got[0].PasswordFile != "/etc/vedette/pg" {
+		t.Errorf("%#v", got)
+	}
+	got = f(`pull:
+  - {kind: kafka, dsn: "a:1", username: u, password: s3cret, sasl: plain, interval: 1m, timeout: 2500ms, tls: {}, labels: {team: shop},
+     slow_query: 3s, top_queries: -1, topics: "a.*", groups: b, max_series: 7, name: n}`)
+	if tg := got[0]; tg.Password != "s3cret" || tg.Interval != time.Minute || tg.Timeout != 2500*time.Millisecond || tg.TLS == nil || tg.Labels["team"] != "shop" || tg.TopQueries != -1 {
+		t.Errorf("%#v", tg)
 	}
 }
 

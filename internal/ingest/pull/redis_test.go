@@ -101,6 +101,24 @@ func TestRedis(t *testing.T) {
 	p.hides("redissecret")
 }
 
+// The user of docs/databases.md is enough.
+func TestRedisLeastPrivilege(t *testing.T) {
+	t.Parallel()
+	s := newRedis(t)
+	c := s.redis()
+	defer func() { _ = c.Close() }()
+	if err := c.Do(context.Background(), "ACL", "SETUSER", "vedette", "on", ">aclsecret", "-@all", "+info", "+slowlog|len", "+slowlog|get").Err(); err != nil {
+		t.Fatal(err)
+	}
+	p := run(t, pull.Target{Kind: pull.Redis, DSN: pull.Secret("redis://vedette@" + s.addr()), Password: "aclsecret", Interval: time.Second})
+	p.is(p.next(), equal(1), "redis_up")
+	p.whole()
+	denied, err := c.Do(context.Background(), "ACL", "LOG").Slice()
+	if err != nil || len(denied) > 0 {
+		t.Errorf("the server refused something: %v, %v", denied, err)
+	}
+}
+
 func TestRedisWrongPassword(t *testing.T) {
 	t.Parallel()
 	s := newRedis(t)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"os"
 	"regexp"
@@ -228,13 +229,17 @@ func (t Target) labelPairs() []string {
 	return pairs
 }
 
-// id names the target by its series: two targets with the same labels would write
-// the same series.
-func (t Target) id() string { return strings.Join(t.labelPairs(), "\xff") }
+// ID names a valid target by the labels of its series: two with the same would
+// write the same series. It is what a sink should group the samples by.
+func (t Target) ID() string { return strings.Join(t.labelPairs(), "\xff") }
 
-// ID is the same for as long as the target writes the same series. It is what a
-// sink should group the samples by.
-func (t Target) ID() string { return t.id() }
+// phase is the target's place in its interval, so that many are not asked at one
+// time, and each keeps its place over a restart.
+func (t Target) phase() time.Duration {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(t.ID())) // never fails
+	return time.Duration(h.Sum64() % uint64(t.Interval))
+}
 
 // password is what the target signs in with, "" for what the DSN has.
 func (t Target) password() (string, error) {
@@ -301,10 +306,10 @@ func validateAll(ts []Target) error {
 			continue
 		}
 		d := t.withDefaults()
-		if other, ok := seen[d.id()]; ok {
+		if other, ok := seen[d.ID()]; ok {
 			errs = append(errs, fmt.Errorf("pull targets %q and %q would write the same series; give one of them a label of its own under labels", other, d.Name))
 		}
-		seen[d.id()] = d.Name
+		seen[d.ID()] = d.Name
 	}
 	return errors.Join(errs...)
 }
