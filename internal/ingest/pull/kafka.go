@@ -58,7 +58,7 @@ func (t Target) kafkaSeeds() (seeds []string, user *url.Userinfo, err error) {
 	dsn := strings.TrimSuffix(strings.TrimPrefix(string(t.DSN), "kafka://"), "/")
 	if i := strings.LastIndexByte(dsn, '@'); i >= 0 {
 		u, err := url.Parse("kafka://" + dsn[:i+1] + "host")
-		if err != nil {
+		if err != nil || u.User == nil || u.Host != "host" {
 			return nil, nil, badDSN(t.Kind)
 		}
 		user, dsn = u.User, dsn[i+1:]

@@ -182,6 +182,9 @@ func newSource(t Target) source {
 	panic("BUG: no source for a target that was validated")
 }
 
+// closeTimeout is how long a server is given to take our leave.
+const closeTimeout = time.Second
+
 // worker asks one target, one round at a time, over one connection.
 type worker struct {
 	target Target
@@ -366,6 +369,3 @@ func (w *worker) explain(err error) string {
 	}
 	return cut(strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(s, "\uFFFD"))), " "), maxFaultRunes)
 }
-
-// closeTimeout is how long a server is given to take our leave.
-const closeTimeout = time.Second

@@ -186,6 +186,11 @@ func TestValidate(t *testing.T) {
 	f("cannot be read", pull.Target{Kind: pull.Redis, DSN: "redis://u:s3cret/@db"})
 	f("cannot be read", pull.Target{Kind: pull.Redis, DSN: "http://u:s3cret@db"})
 	f("cannot be read", pull.Target{Kind: pull.Kafka, DSN: "a,,b"})
+	for _, dsn := range []pull.Secret{"postgres://u:12#s3cret@db/x", "redis://u:12/s3cret@db", "mysql://u:12?s3cret@db/", "kafka://u:12/s3cret@db"} {
+		kind, _, _ := strings.Cut(string(dsn), ":")
+		f("cannot be read", pull.Target{Kind: kind, DSN: dsn})
+	}
+	f("cannot be read", pull.Target{Kind: pull.Kafka, DSN: "u:12/s3cret@db"})
 	f("kind is missing", pull.Target{DSN: "x"})
 	f(`kind "oracle" is not known`, pull.Target{Kind: "oracle", DSN: "x"})
 	f("keep one", redis(func(t *pull.Target) { t.Password, t.PasswordFile = "s3cret", "f" }))

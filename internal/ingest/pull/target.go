@@ -197,6 +197,9 @@ func badDSN(kind string) error {
 
 // endpoint is the address and the password that the DSN holds.
 func (t Target) endpoint() (addr, password string, err error) {
+	if cutPassword(string(t.DSN)) {
+		return "", "", badDSN(t.Kind)
+	}
 	switch t.Kind {
 	case Postgres:
 		return t.postgresEndpoint()
@@ -208,6 +211,14 @@ func (t Target) endpoint() (addr, password string, err error) {
 		return t.kafkaEndpoint()
 	}
 	panic("BUG: endpoint of a target that was not validated")
+}
+
+// cutPassword is true for a URL whose password holds a /, ? or # that is not
+// escaped: the beginning of the password would be taken for the port, and shown.
+func cutPassword(dsn string) bool {
+	_, rest, isURL := strings.Cut(dsn, "://")
+	end := strings.IndexAny(rest, "/?#")
+	return isURL && end >= 0 && strings.Contains(rest[end:], "@")
 }
 
 func (t Target) instance() string {
