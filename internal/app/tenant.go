@@ -347,8 +347,7 @@ func (t *tenant) apply(plan *tenantPlan) error {
 
 // pulled stores a round of a database or queue.
 func (t *tenant) pulled(ctx context.Context, of pull.Target, at time.Time, samples []record.Sample) error {
-	group := fmt.Sprint("pull ", of.Kind, " ", of.Name, " ", string(of.DSN), " ", of.Labels)
-	return t.writer.Put(ctx, "pull", group, at, samples)
+	return t.writer.Put(ctx, "pull", "pull "+of.ID(), at, samples)
 }
 
 // pulls tells how the databases and queues fare.
