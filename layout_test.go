@@ -35,8 +35,8 @@ var mayImport = map[string][]string{
 	"internal/probe/browser": {"internal/record"},
 	"internal/fleet":         {"internal/record"},
 	// importer makes checks of the files of other monitors, in probe's words.
-	"internal/importer":     {"internal/probe"},
-	"internal/ingest":       {"instrument", "internal/record"},
+	"internal/importer": {"internal/probe"},
+	"internal/ingest":   {"instrument", "internal/record"},
 	// pull hides the clients of databases and queues; app joins it to ingest.
 	"internal/ingest/pull":  {"internal/record"},
 	"internal/store/metric": {"instrument", "internal/record"},
@@ -65,6 +65,7 @@ var home = map[string][]string{
 	"github.com/prometheus/alertmanager":                 {"internal/notify"},
 	"github.com/prometheus/blackbox_exporter":            {"internal/probe"},
 	"github.com/shirou/gopsutil":                         {"internal/ingest"},
+	"github.com/prometheus/procfs":                       {"internal/ingest"},
 	"github.com/miekg/dns":                               {"internal/demo", "internal/probe"},
 	"golang.org/x/crypto":                                {"internal/web", "internal/probe"}, // probe: OCSP
 	"github.com/fsnotify/fsnotify":                       {"internal/app"},

@@ -19,6 +19,7 @@ import (
 
 	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/ingest"
+	"github.com/vedette-sre/vedette/internal/ingest/pull"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/probe"
 	"github.com/vedette-sre/vedette/internal/query"
@@ -90,6 +91,10 @@ type TenantConfig struct {
 	StatsD      ingest.StatsDConfig   `yaml:"statsd"`
 	Pushgateway ingest.PushConfig     `yaml:"pushgateway"`
 	Graphite    ingest.GraphiteConfig `yaml:"graphite"`
+	// Pull are databases and queues that are asked for their metrics.
+	Pull []pull.Target `yaml:"pull"`
+	// Host is what a tenant that watches stores of this machine.
+	Host ingest.HostConfig `yaml:"host"`
 	// Watch says whether the tenant stores the metrics of this process and
 	// host; default true for the tenant "default" and false for others.
 	Watch *bool `yaml:"watch"`
@@ -284,11 +289,14 @@ func (t *TenantConfig) validate(path string) error {
 			return at(path+"."+l.key, "%d: want a number above 0; leave the key away for the default", l.v)
 		}
 	}
-	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate(), t.Graphite.Validate()} {
+	for _, err := range []error{t.StatsD.Validate(), t.Pushgateway.Validate(), t.Graphite.Validate(), t.Host.Validate()} {
 		if err != nil {
 			section, rest, _ := strings.Cut(err.Error(), ": ")
 			return at(path+"."+section, "%s", rest)
 		}
+	}
+	if err := (pull.Config{Targets: t.Pull}).Validate(); err != nil {
+		return at(path+".pull", "%s", strings.TrimPrefix(err.Error(), "pull: "))
 	}
 	if n := time.Duration(t.Retention.Metrics); n != 0 && n < 2*time.Hour {
 		return at(path+".retention.metrics", "%s is shorter than a block of 2h; want 2h or more", t.Retention.Metrics)
@@ -409,11 +417,21 @@ func (c *Config) resolve() {
 		rel(&t.Prometheus)
 		rel(&t.Alertmanager)
 		rel(&t.Blackbox)
+		rel(&t.Host.TextfileDirectory)
 		for i := range t.Checks {
 			t.Checks[i].ResolvePaths(dir)
 		}
 		for i := range t.Locations {
 			rel(&t.Locations[i].TokenFile)
+		}
+		for i := range t.Pull {
+			p := &t.Pull[i]
+			rel(&p.PasswordFile)
+			if p.TLS != nil {
+				rel(&p.TLS.CAFile)
+				rel(&p.TLS.CertFile)
+				rel(&p.TLS.KeyFile)
+			}
 		}
 	}
 }
@@ -472,6 +490,8 @@ func (c *Config) restartNeeded(was *Config) error {
 			key = "graphite"
 		case t.Pushgateway != o.Pushgateway:
 			key = "pushgateway"
+		case !reflect.DeepEqual(t.Host, o.Host):
+			key = "host"
 		case t.Limits.CheckWorkers != o.Limits.CheckWorkers:
 			key = "limits.check_workers"
 		case (t.Watch == nil) != (o.Watch == nil) || t.Watch != nil && *t.Watch != *o.Watch:

@@ -203,7 +203,7 @@ func (d *doors) apply(c *Config) error {
 					continue
 				}
 				d.log.Info("a default address is taken; set listeners to another one or to off", "protocol", w.Protocol, "address", w.Address, "err", err)
-				views = append(views, web.Listener{Name: w.Protocol, Address: w.Address, State: "taken by another program"})
+				views = append(views, web.Listener{Name: w.Protocol, Address: w.Address, State: "taken"})
 				continue
 			}
 		}

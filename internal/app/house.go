@@ -37,7 +37,7 @@ func newHouse(env surroundings, p *plan) *house {
 
 // works reports whether a tenant has something to do without being asked.
 func (t *tenantPlan) works() bool {
-	return t.watch || len(t.checks) > 0 || len(t.conf.Locations) > 0 || len(t.ruleFiles) > 0 || len(t.prometheus.ScrapeConfigs) > 0 || len(t.prometheus.ScrapeConfigFiles) > 0
+	return t.watch || len(t.checks) > 0 || len(t.conf.Pull) > 0 || len(t.conf.Locations) > 0 || len(t.ruleFiles) > 0 || len(t.prometheus.ScrapeConfigs) > 0 || len(t.prometheus.ScrapeConfigFiles) > 0
 }
 
 // openWorking opens every tenant that has work of its own.

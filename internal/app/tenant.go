@@ -24,6 +24,7 @@ import (
 	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/fleet"
 	"github.com/vedette-sre/vedette/internal/ingest"
+	"github.com/vedette-sre/vedette/internal/ingest/pull"
 	"github.com/vedette-sre/vedette/internal/judge"
 	"github.com/vedette-sre/vedette/internal/notify"
 	"github.com/vedette-sre/vedette/internal/probe"
@@ -67,6 +68,7 @@ type tenant struct {
 	sink     *ingest.Sink
 	statsd   *ingest.StatsD
 	push     *ingest.Push
+	puller   *pull.Puller
 	cfg      atomic.Pointer[pconfig.Config]
 
 	cancel  context.CancelFunc
@@ -189,6 +191,9 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	ingestLog := t.log.With("station", "ingest")
 	statsdConf := plan.conf.StatsD
 	statsdConf.MaxPacket = plan.conf.Limits.MaxLineBytes
+	if t.puller, err = pull.New(pull.Config{}, t.pulled, t.log.With("station", "ingest")); err != nil {
+		return nil, err
+	}
 	t.statsd = ingest.NewStatsD(t.sink, statsdConf, t.counts, ingestLog)
 	graphiteConf := plan.conf.Graphite
 	graphiteConf.MaxLine = plan.conf.Limits.MaxLineBytes
@@ -223,6 +228,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 			MaxBytes: plan.conf.Limits.MaxDecompressedBytes, Lookback: t.engines.Config.Lookback,
 			Names: func() ingest.OTLPNames { return t.cfg.Load().OTLPConfig },
 		}, ingestLog),
+		Pulls:        t.pulls,
 		Alertmanager: t.notifier.Handler(), Blackbox: t.blackbox,
 		Engines: t.engines, Queryable: t.storage, Store: t.store, Counts: t.counts, Scrape: t.scraper.Manager(),
 		Rules: t.rules, Notifier: t.notifier, Prober: t.prober, Board: t.board, Runs: t.runs, Registry: reg,
@@ -252,6 +258,7 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 	run("notify", t.notifier.Run)
 	run("statsd", t.statsd.Run)
 	run("push", t.push.Run)
+	run("pull", t.puller.Run)
 	run("scrape", t.scraper.Run)
 	run("judge", t.rules.Run)
 	run("checks", t.checks.Run)
@@ -288,7 +295,7 @@ func (t *tenant) start(ctx context.Context, plan *tenantPlan, env surroundings, 
 	}
 	collect(prometheus.Gatherers{env.process, reg}, "vedette")
 	hostReg := prometheus.NewRegistry()
-	hostReg.MustRegister(ingest.NewHost(env.data, func(part string, err error) {
+	hostReg.MustRegister(ingest.NewHost(plan.conf.Host, env.data, func(part string, err error) {
 		t.log.Warn("a part of the host cannot be read", "part", part, "err", err)
 	}))
 	collect(hostReg, "vedette-host")
@@ -331,8 +338,30 @@ func (t *tenant) apply(plan *tenantPlan) error {
 	if err := t.book.apply(context.Background(), plan); err != nil {
 		return err
 	}
+	if err := t.puller.Apply(plan.conf.Pull); err != nil {
+		return err
+	}
 	t.cfg.Store(plan.prometheus)
 	return nil
+}
+
+// pulled stores a round of a database or queue.
+func (t *tenant) pulled(ctx context.Context, of pull.Target, at time.Time, samples []record.Sample) error {
+	return t.writer.Put(ctx, "pull", "pull "+of.ID(), at, samples)
+}
+
+// pulls tells how the databases and queues fare.
+func (t *tenant) pulls() []web.PullView {
+	out := []web.PullView{}
+	for _, s := range t.puller.Targets() {
+		v := web.PullView{Name: s.Name, Kind: s.Kind, Instance: s.Instance, Up: s.Up, Error: cmp.Or(s.Error, s.SinkError),
+			Took: s.Took.Seconds(), Samples: s.Samples, Dropped: s.Dropped, Faults: s.Faults}
+		if !s.Last.IsZero() {
+			v.Since, v.Last = &s.Since, &s.Last
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // ran takes a run of the hub's own prober.

@@ -1,191 +1,270 @@
 package ingest
 
 import (
-	"context"
-	"os"
-	"runtime"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/shirou/gopsutil/v4/cpu"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/shirou/gopsutil/v4/disk"
-	"github.com/shirou/gopsutil/v4/host"
-	"github.com/shirou/gopsutil/v4/load"
-	"github.com/shirou/gopsutil/v4/mem"
-	"github.com/shirou/gopsutil/v4/net"
 )
 
-// Host collects the machine's CPU, memory, disks and network under
-// node_exporter's names, which existing dashboards and rules know.
+// HostConfig says what of the machine is collected and under which names. The
+// zero value is node_exporter's names with node_exporter's exclusions.
+type HostConfig struct {
+	// Names are "node" for node_exporter's, "otel" for OpenTelemetry's; default
+	// node alone. Both store every value twice.
+	Names []string `yaml:"names"`
+	// TextfileDirectory holds *.prom files in Prometheus's text format, whose
+	// metrics are added; default none.
+	TextfileDirectory string `yaml:"textfile_directory"`
+	// MaxTextfile is how many bytes one such file may have; default 1 MiB.
+	MaxTextfile int64 `yaml:"max_textfile_bytes"`
+	// MountsExclude and TypesExclude match mount points and types of file systems
+	// that are not shown. That of the data directory always is.
+	MountsExclude string `yaml:"mounts_exclude"`
+	TypesExclude  string `yaml:"fs_types_exclude"`
+	// MountTimeout is how long a file system may take to answer; default 3 s. One
+	// that does not is shown as an error and not asked again until it did.
+	MountTimeout time.Duration `yaml:"mount_timeout"`
+}
+
+const (
+	hostNode = "node"
+	hostOTel = "otel"
+
+	// What node_exporter 1.12 leaves out by default, and the files that engines
+	// mount into containers.
+	hostMounts = `^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+|etc/(hosts|hostname|resolv\.conf))($|/)`
+	hostTypes  = `^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$`
+)
+
+// Validate says what is wrong with the config.
+func (c HostConfig) Validate() error {
+	for _, n := range c.Names {
+		if n != hostNode && n != hostOTel {
+			return fmt.Errorf("host.names: %q is not known; want node, otel or both", n)
+		}
+	}
+	if _, err := regexp.Compile(c.MountsExclude); err != nil {
+		return fmt.Errorf("host.mounts_exclude: %w", err)
+	}
+	if _, err := regexp.Compile(c.TypesExclude); err != nil {
+		return fmt.Errorf("host.fs_types_exclude: %w", err)
+	}
+	if c.MaxTextfile < 0 || c.MountTimeout < 0 {
+		return errors.New("host: a limit is negative; leave it out for the default")
+	}
+	return nil
+}
+
+func (c HostConfig) withDefaults() HostConfig {
+	if len(c.Names) == 0 {
+		c.Names = []string{hostNode}
+	}
+	if c.MaxTextfile == 0 {
+		c.MaxTextfile = 1 << 20
+	}
+	if c.MountsExclude == "" {
+		c.MountsExclude = hostMounts
+	}
+	if c.TypesExclude == "" {
+		c.TypesExclude = hostTypes
+	}
+	if c.MountTimeout == 0 {
+		c.MountTimeout = 3 * time.Second
+	}
+	return c
+}
+
+// Host is a prometheus.Collector of the machine: CPU, memory, disks, network and
+// kernel. Its parts have the names of node_exporter's collectors; OpenTelemetry's
+// metrics are made of what the parts read, so both always agree. Safe for
+// concurrent use; collections run one after the other.
 type Host struct {
-	log  func(part string, err error)
-	path string // the directory whose file system is always shown
+	cfg     HostConfig
+	dataDir string // the directory whose file system is always shown
+	onError func(part string, err error)
+	mounts  *regexp.Regexp
+	types   *regexp.Regexp
+	parts   []hostPart
 
-	mu       sync.Mutex
-	reported map[string]bool
+	mu   sync.Mutex
+	told map[string]bool // parts whose failure was told
+	// textFaults are the faults of text files at the last collection, by path.
+	textFaults map[string]string
+	descs      map[string]*prometheus.Desc // by name and names of labels
+	cpus       hostCPUs
+	stuck      hostStuck
+	otel       hostUtilization
 }
 
-// NewHost makes the collector. dataDir's file system is shown whatever its
-// type. onError is called once for each part that cannot be read.
-func NewHost(dataDir string, onError func(part string, err error)) *Host {
-	return &Host{log: onError, path: dataDir, reported: map[string]bool{}}
+// hostPart is one source. read adds what it found and returns the error that
+// ended it. An optional part that says fs.ErrNotExist is not on this machine.
+type hostPart struct {
+	name     string
+	optional bool
+	read     func(*hostSamples) error
 }
 
-func desc(name, help string, ls ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, ls, nil)
+// NewHost makes the collector with a cfg that Validate takes. onError is called
+// once for each part that cannot be read, and for each new fault of a text file.
+func NewHost(cfg HostConfig, dataDir string, onError func(part string, err error)) *Host {
+	cfg = cfg.withDefaults()
+	h := &Host{
+		cfg: cfg, dataDir: dataDir, onError: onError,
+		mounts: regexp.MustCompile(cfg.MountsExclude), types: regexp.MustCompile(cfg.TypesExclude),
+		told: map[string]bool{}, descs: map[string]*prometheus.Desc{}, cpus: hostCPUs{},
+	}
+	h.parts = h.sources()
+	return h
 }
 
-var (
-	cpuSeconds  = desc("node_cpu_seconds_total", "Seconds the CPUs spent in each mode.", "cpu", "mode")
-	load1       = desc("node_load1", "1m load average.")
-	load5       = desc("node_load5", "5m load average.")
-	load15      = desc("node_load15", "15m load average.")
-	memTotal    = desc("node_memory_MemTotal_bytes", "Memory of the machine.")
-	memFree     = desc("node_memory_MemFree_bytes", "Memory that nothing uses.")
-	memAvail    = desc("node_memory_MemAvailable_bytes", "Memory available to new work without swapping.")
-	memCached   = desc("node_memory_Cached_bytes", "Page cache.")
-	memBuffers  = desc("node_memory_Buffers_bytes", "Block buffers.")
-	swapTotal   = desc("node_memory_SwapTotal_bytes", "Swap space.")
-	swapFree    = desc("node_memory_SwapFree_bytes", "Swap space that nothing uses.")
-	bootTime    = desc("node_boot_time_seconds", "When the machine started, Unix seconds.")
-	fsSize      = desc("node_filesystem_size_bytes", "Size of the file system.", "device", "fstype", "mountpoint")
-	fsFree      = desc("node_filesystem_free_bytes", "Free space.", "device", "fstype", "mountpoint")
-	fsAvail     = desc("node_filesystem_avail_bytes", "Free space for ordinary users.", "device", "fstype", "mountpoint")
-	fsFiles     = desc("node_filesystem_files", "Inodes of the file system.", "device", "fstype", "mountpoint")
-	fsFilesFree = desc("node_filesystem_files_free", "Free inodes.", "device", "fstype", "mountpoint")
-	diskRead    = desc("node_disk_read_bytes_total", "Bytes read.", "device")
-	diskWritten = desc("node_disk_written_bytes_total", "Bytes written.", "device")
-	diskReads   = desc("node_disk_reads_completed_total", "Reads completed.", "device")
-	diskWrites  = desc("node_disk_writes_completed_total", "Writes completed.", "device")
-	diskIOTime  = desc("node_disk_io_time_seconds_total", "Seconds spent doing I/O.", "device")
-	netRx       = desc("node_network_receive_bytes_total", "Bytes received.", "device")
-	netTx       = desc("node_network_transmit_bytes_total", "Bytes sent.", "device")
-	netRxErrs   = desc("node_network_receive_errs_total", "Receive errors.", "device")
-	netTxErrs   = desc("node_network_transmit_errs_total", "Transmit errors.", "device")
-	netRxDrop   = desc("node_network_receive_drop_total", "Packets dropped while receiving.", "device")
-	netTxDrop   = desc("node_network_transmit_drop_total", "Packets dropped while sending.", "device")
-	uname       = desc("node_uname_info", "Name and system of the machine, value 1.", "nodename", "sysname", "release", "machine")
-)
+// hostSample is one value. The names of labels stand in one order per name.
+type hostSample struct {
+	name, help string
+	typ        prometheus.ValueType
+	value      float64
+	labels     []string // name, value pairs
+}
 
-// Describe is empty: the parts that a machine has are known only when read.
+// label is the value of a label, "" for none.
+func (s hostSample) label(name string) string {
+	for i := 0; i < len(s.labels); i += 2 {
+		if s.labels[i] == name {
+			return s.labels[i+1]
+		}
+	}
+	return ""
+}
+
+// hostSamples is what one collection read.
+type hostSamples struct{ all []hostSample }
+
+func (s *hostSamples) gauge(name, help string, v float64, labels ...string) {
+	s.all = append(s.all, hostSample{name, help, prometheus.GaugeValue, v, labels})
+}
+
+func (s *hostSamples) counter(name, help string, v float64, labels ...string) {
+	s.all = append(s.all, hostSample{name, help, prometheus.CounterValue, v, labels})
+}
+
+func (s *hostSamples) untyped(name, help string, v float64, labels ...string) {
+	s.all = append(s.all, hostSample{name, help, prometheus.UntypedValue, v, labels})
+}
+
+// Describe is empty: what a machine has is known only when it is read.
 func (*Host) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads the machine.
 func (h *Host) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	gauge := func(d *prometheus.Desc, v float64, ls ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, ls...)
-	}
-	counter := func(d *prometheus.Desc, v float64, ls ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, ls...)
-	}
-
-	if ts, err := cpu.TimesWithContext(ctx, true); h.ok("cpu", err) {
-		for _, t := range ts {
-			n := strings.TrimPrefix(t.CPU, "cpu")
-			for _, m := range []struct {
-				mode string
-				v    float64
-			}{
-				{"user", t.User}, {"system", t.System}, {"idle", t.Idle}, {"nice", t.Nice},
-				{"iowait", t.Iowait}, {"irq", t.Irq}, {"softirq", t.Softirq}, {"steal", t.Steal},
-			} {
-				counter(cpuSeconds, m.v, n, m.mode)
-			}
-		}
-	}
-	if l, err := load.AvgWithContext(ctx); h.ok("load", err) {
-		gauge(load1, l.Load1)
-		gauge(load5, l.Load5)
-		gauge(load15, l.Load15)
-	}
-	if m, err := mem.VirtualMemoryWithContext(ctx); h.ok("memory", err) {
-		gauge(memTotal, float64(m.Total))
-		gauge(memFree, float64(m.Free))
-		gauge(memAvail, float64(m.Available))
-		gauge(memCached, float64(m.Cached))
-		gauge(memBuffers, float64(m.Buffers))
-		gauge(swapTotal, float64(m.SwapTotal))
-		gauge(swapFree, float64(m.SwapFree))
-	}
-	if t, err := host.BootTimeWithContext(ctx); h.ok("boot time", err) {
-		gauge(bootTime, float64(t))
-	}
-	if name, err := os.Hostname(); h.ok("host name", err) {
-		release, _ := host.KernelVersionWithContext(ctx) // "" is shown as unknown
-		gauge(uname, 1, name, runtime.GOOS, release, runtime.GOARCH)
-	}
-	h.disks(ctx, gauge, counter)
-	if ns, err := net.IOCountersWithContext(ctx, true); h.ok("network", err) {
-		for _, n := range ns {
-			counter(netRx, float64(n.BytesRecv), n.Name)
-			counter(netTx, float64(n.BytesSent), n.Name)
-			counter(netRxErrs, float64(n.Errin), n.Name)
-			counter(netTxErrs, float64(n.Errout), n.Name)
-			counter(netRxDrop, float64(n.Dropin), n.Name)
-			counter(netTxDrop, float64(n.Dropout), n.Name)
-		}
-	}
-}
-
-func (h *Host) disks(ctx context.Context, gauge, counter func(*prometheus.Desc, float64, ...string)) {
-	seen := map[string]bool{}
-	one := func(device, fstype, mount string) {
-		if seen[mount] {
-			return
-		}
-		seen[mount] = true
-		u, err := disk.UsageWithContext(ctx, mount)
-		if err != nil {
-			return // a mount that this user may not look at
-		}
-		ls := []string{device, fstype, mount}
-		gauge(fsSize, float64(u.Total), ls...)
-		gauge(fsFree, float64(u.Total-u.Used), ls...)
-		gauge(fsAvail, float64(u.Free), ls...)
-		gauge(fsFiles, float64(u.InodesTotal), ls...)
-		gauge(fsFilesFree, float64(u.InodesFree), ls...)
-	}
-	if ps, err := disk.PartitionsWithContext(ctx, false); h.ok("partitions", err) {
-		for _, p := range ps {
-			if !strings.HasPrefix(p.Mountpoint, "/etc/") { // files bound into containers
-				one(p.Device, p.Fstype, p.Mountpoint)
-			}
-		}
-	}
-	if u, err := disk.UsageWithContext(ctx, h.path); err == nil && len(seen) == 0 {
-		one("data", u.Fstype, h.path)
-	}
-	if cs, err := disk.IOCountersWithContext(ctx); h.ok("disk I/O", err) {
-		for name, c := range cs {
-			if strings.HasPrefix(name, "loop") || strings.HasPrefix(name, "ram") {
-				continue
-			}
-			counter(diskRead, float64(c.ReadBytes), name)
-			counter(diskWritten, float64(c.WriteBytes), name)
-			counter(diskReads, float64(c.ReadCount), name)
-			counter(diskWrites, float64(c.WriteCount), name)
-			counter(diskIOTime, float64(c.IoTime)/1000, name)
-		}
-	}
-}
-
-// ok reports whether a part could be read and tells of the first failure.
-func (h *Host) ok(part string, err error) bool {
-	if err == nil {
-		return true
-	}
 	h.mu.Lock()
-	first := !h.reported[part]
-	h.reported[part] = true
-	h.mu.Unlock()
-	if first {
-		h.log(part, err)
+	defer h.mu.Unlock()
+	var s hostSamples
+	for _, p := range h.parts {
+		start := time.Now()
+		read := h.ok(p, p.read(&s))
+		s.gauge("node_scrape_collector_duration_seconds", "How long reading a part of the host took.", time.Since(start).Seconds(), "collector", p.name)
+		s.gauge("node_scrape_collector_success", "Whether a part of the host could be read.", truth(read), "collector", p.name)
+	}
+	var otel []hostSample
+	if slices.Contains(h.cfg.Names, hostOTel) {
+		otel = h.otelNames(s.all, time.Now())
+	}
+	if h.cfg.TextfileDirectory != "" {
+		h.textfiles(&s, otel, ch)
+	}
+	if !slices.Contains(h.cfg.Names, hostNode) {
+		s.all = slices.DeleteFunc(s.all, func(n hostSample) bool { return !strings.HasPrefix(n.name, "node_textfile_") })
+	}
+	for _, n := range append(s.all, otel...) {
+		ch <- h.metric(n)
+	}
+}
+
+// metric makes what a registry takes. Descriptions are kept for the next time.
+func (h *Host) metric(s hostSample) prometheus.Metric {
+	key := s.name
+	names := make([]string, 0, len(s.labels)/2)
+	values := make([]string, 0, len(s.labels)/2)
+	for i := 0; i < len(s.labels); i += 2 {
+		names, values = append(names, s.labels[i]), append(values, strings.ToValidUTF8(s.labels[i+1], "\uFFFD"))
+		key += "," + s.labels[i]
+	}
+	d := h.descs[key]
+	if d == nil {
+		d = prometheus.NewDesc(s.name, s.help, names, nil)
+		h.descs[key] = d
+	}
+	return prometheus.MustNewConstMetric(d, s.typ, s.value, values...)
+}
+
+// ok reports whether a part could be read and tells of its first failure. What
+// an optional part does not find, or the kernel was told not to keep, is no failure.
+func (h *Host) ok(p hostPart, err error) bool {
+	switch {
+	case err == nil:
+		return true
+	case p.optional && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTSUP)):
+	case !h.told[p.name]:
+		h.told[p.name] = true
+		h.onError(p.name, err)
 	}
 	return false
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// hostStuck are the mounts that are being asked.
+type hostStuck struct {
+	mu    sync.Mutex
+	asked map[string]bool
+}
+
+var errMountStuck = errors.New("the file system does not answer")
+
+// ask runs f, which may hang for as long as a server is away, for at most the
+// limit. While a mount hangs it is not asked again.
+func (st *hostStuck) ask(mount string, limit time.Duration, f func() error) error {
+	st.mu.Lock()
+	if st.asked == nil {
+		st.asked = map[string]bool{}
+	}
+	hangs := st.asked[mount]
+	st.asked[mount] = true
+	st.mu.Unlock()
+	if hangs {
+		return errMountStuck
+	}
+	// The kernel cannot be made to give up: the goroutine ends with its call.
+	done := make(chan error, 1)
+	go func() {
+		err := f()
+		st.mu.Lock()
+		delete(st.asked, mount)
+		st.mu.Unlock()
+		done <- err
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return errMountStuck
+	}
 }
 
 // DiskUsage is the space of the file system that holds dir.
@@ -195,4 +274,18 @@ func DiskUsage(dir string) (free, total uint64, err error) {
 		return 0, 0, err
 	}
 	return u.Free, u.Total, nil
+}
+
+// rawMetric is a metric as it was read from a file.
+type rawMetric struct {
+	desc *prometheus.Desc
+	m    *dto.Metric
+}
+
+func (r rawMetric) Desc() *prometheus.Desc { return r.desc }
+
+func (r rawMetric) Write(m *dto.Metric) error {
+	m.Reset()
+	m.Label, m.Gauge, m.Counter, m.Summary, m.Untyped, m.Histogram = r.m.Label, r.m.Gauge, r.m.Counter, r.m.Summary, r.m.Untyped, r.m.Histogram
+	return nil
 }

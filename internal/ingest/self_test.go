@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -179,48 +178,6 @@ func (recorder) Commit() error { return nil }
 func (a recorder) Append(_ storage.SeriesRef, ls labels.Labels, _ int64, _ float64) (storage.SeriesRef, error) {
 	a.r.got = append(a.r.got, ls.String())
 	return 1, nil
-}
-
-func TestHost(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("left out: the families of linux")
-	}
-	reg := prometheus.NewPedanticRegistry()
-	h := ingest.NewHost(t.TempDir(), func(part string, err error) { t.Logf("%s: %v", part, err) })
-	reg.MustRegister(h)
-	mfs, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	have := map[string]float64{}
-	for _, mf := range mfs {
-		for _, m := range mf.Metric {
-			have[mf.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-	}
-	for _, name := range []string{"node_cpu_seconds_total", "node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes", "node_boot_time_seconds", "node_filesystem_size_bytes", "node_uname_info"} {
-		if have[name] <= 0 {
-			t.Errorf("%s is %v, want more", name, have[name])
-		}
-	}
-	for _, name := range []string{"node_load1", "node_network_receive_bytes_total"} {
-		if _, ok := have[name]; !ok {
-			t.Errorf("%s is missing", name)
-		}
-	}
-	if free, total, err := ingest.DiskUsage(t.TempDir()); err != nil || free > total || total == 0 {
-		t.Errorf("got %d of %d bytes free, %v", free, total, err)
-	}
-	problems, err := testutil.GatherAndLint(reg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range problems {
-		// The names are node_exporter's, which existing dashboards know.
-		if !strings.HasPrefix(p.Metric, "node_memory_") {
-			t.Errorf("%s: %s", p.Metric, p.Text)
-		}
-	}
 }
 
 func TestCountsLint(t *testing.T) {

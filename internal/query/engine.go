@@ -75,12 +75,15 @@ func NewEngines(cfg Config, m *instrument.Registry, reg prometheus.Registerer, l
 		})
 	}
 	users, own := mk("users", s), mk("rules", nil)
-	f := &folding{QueryEngine: users, parser: p, lookback: cfg.Lookback, maxSamples: cfg.MaxSamples}
+	fold := func(e promql.QueryEngine) *folding {
+		return &folding{QueryEngine: e, parser: p, lookback: cfg.Lookback, maxSamples: cfg.MaxSamples}
+	}
+	f := fold(users)
 	mem := newMemory(f, p, cfg.Lookback, cfg.MemoryBytes, m)
 	c := newCounted(mem, m)
-	m.Describe("vedette_query_folded", "", "Range queries with aggregations that were computed series by series.")
+	m.Describe("vedette_query_folded", "", "Queries of users with aggregations that were computed series by series.")
 	m.CounterFunc("vedette_query_folded", func() float64 { return float64(f.folded.Load()) })
-	return &Engines{Users: c, memory: mem, folding: f, Rules: own, Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
+	return &Engines{Users: c, memory: mem, folding: f, Rules: fold(own), Parser: p, Config: cfg, slots: s, counted: c, close: []func() error{users.Close, own.Close}}
 }
 
 // Remember has the answers of the users' range queries remembered, as long as h
@@ -94,7 +97,7 @@ func (e *Engines) Remembered() (known, computed int64) {
 	return int64(e.memory.reused.Value()), int64(e.memory.worked.Value())
 }
 
-// Folded is how many range queries had aggregations that were computed series by
+// Folded is how many queries of users had aggregations that were computed series by
 // series.
 func (e *Engines) Folded() int64 { return e.folding.folded.Load() }
 

@@ -24,7 +24,7 @@ import (
 //
 //	sum by (job) (rate(http_requests_total[5m]))
 //
-// of range queries series by series instead of step by step: each series is read
+// series by series instead of step by step: each series is read
 // once, its value at every step is computed in one pass, and the values are added
 // to those of its group. What is around the aggregation is left to the engine
 // below, which sees the aggregation as series that have a sample at each step.
@@ -50,24 +50,43 @@ func (f *folding) NewRangeQuery(ctx context.Context, q storage.Queryable, o prom
 		return nil, err
 	}
 	s := span{start.UnixMilli(), end.UnixMilli(), step.Milliseconds()}
+	return f.fold(whole, q, o, expr, s, func(run *foldRun, rest string) (promql.Query, error) {
+		return f.QueryEngine.NewRangeQuery(ctx, run, o, rest, start, end, step)
+	}), nil
+}
+
+func (f *folding) NewInstantQuery(ctx context.Context, q storage.Queryable, o promql.QueryOpts, expr string, ts time.Time) (promql.Query, error) {
+	whole, err := f.QueryEngine.NewInstantQuery(ctx, q, o, expr, ts)
+	if err != nil {
+		return nil, err
+	}
+	s := span{ts.UnixMilli(), ts.UnixMilli(), 1}
+	return f.fold(whole, q, o, expr, s, func(run *foldRun, rest string) (promql.Query, error) {
+		return f.QueryEngine.NewInstantQuery(ctx, run, o, rest, ts)
+	}), nil
+}
+
+// fold is the query with its aggregations folded, or whole. rest makes the query
+// of what is around them.
+func (f *folding) fold(whole promql.Query, q storage.Queryable, o promql.QueryOpts, expr string, s span, rest func(run *foldRun, expr string) (promql.Query, error)) promql.Query {
 	chunks, ok := q.(storage.ChunkQueryable)
 	if !ok || s.step <= 0 || s.to < s.from || o != nil && o.EnablePerStepStats() {
-		return whole, nil
+		return whole
 	}
 	lookback := f.lookback
 	if o != nil && o.LookbackDelta() > 0 {
 		lookback = o.LookbackDelta()
 	}
-	rest, folds := f.split(expr)
+	around, folds := f.split(expr)
 	if len(folds) == 0 {
-		return whole, nil
+		return whole
 	}
 	run := &foldRun{Queryable: q, chunks: chunks, folds: folds, span: s, lookback: lookback.Milliseconds(), maxSamples: f.maxSamples}
-	query, err := f.QueryEngine.NewRangeQuery(ctx, run, o, rest, start, end, step)
+	folded, err := rest(run, around)
 	if err != nil {
-		return whole, nil // the rest is no expression: the aggregation stood where a name may not
+		return whole // an aggregation stood where a name may not
 	}
-	return &foldQuery{Query: whole, folded: query, run: run, count: &f.folded}, nil
+	return &foldQuery{Query: whole, folded: folded, run: run, count: &f.folded}
 }
 
 // split puts a name in the place of each aggregation of expr that can be folded.
@@ -112,7 +131,7 @@ func (f *folding) split(expr string) (rest string, folds []*fold) {
 	return string(text), folds
 }
 
-// span is the steps of a range query, Unix milliseconds. from <= to, step > 0.
+// span is the steps of a query, Unix milliseconds; an instant query has one. from <= to, step > 0.
 type span struct{ from, to, step int64 }
 
 func (s span) steps() int { return int((s.to-s.from)/s.step) + 1 }

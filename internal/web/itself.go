@@ -88,6 +88,22 @@ type itselfView struct {
 	Outbox    outboxView      `json:"outbox"`
 	Listeners []Listener      `json:"listeners"`
 	Tenants   []tenantView    `json:"tenants"`
+	Pulls     []PullView      `json:"pulls"`
+}
+
+// PullView is a database or queue that is asked for its metrics.
+type PullView struct {
+	Name     string            `json:"name"`
+	Kind     string            `json:"kind"`
+	Instance string            `json:"instance"`
+	Up       bool              `json:"up"`
+	Error    string            `json:"error"`   // why there was no answer
+	Since    *time.Time        `json:"since"`   // when Up last changed; null before the first round
+	Last     *time.Time        `json:"last"`    // when the last round began
+	Took     float64           `json:"seconds"` // of the last round
+	Samples  int               `json:"samples"`
+	Dropped  map[string]int    `json:"dropped"` // samples that were left out, by reason
+	Faults   map[string]string `json:"faults"`  // parts that could not be told, and why
 }
 
 func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error {
@@ -121,6 +137,10 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 		v.Storage.Oldest, v.Storage.Newest = &o, &n
 	}
 	v.Storage.FullInDays = fullInDays(q, d.free)
+	v.Pulls = []PullView{}
+	if t.Pulls != nil {
+		v.Pulls = t.Pulls()
+	}
 
 	rates := map[string]float64{}
 	q.by("protocol", `sum by (protocol) (rate(vedette_ingest_samples_total[1m]))`, func(n string, f float64) { rates[n] = f })

@@ -63,6 +63,8 @@ type Tenant struct {
 	Days      *state.Days
 	Objects   *state.Objects
 	Registry  *prometheus.Registry
+	// Pulls tells how the databases and queues fare that are asked; may be nil.
+	Pulls func() []PullView
 	// Watches says that this tenant stores the metrics of the process and host.
 	Watches bool
 	// MaxConcurrentWrites is the limit in force.

@@ -230,6 +230,7 @@ export function itself(scenario) {
     ],
     rules: { groups: empty ? 0 : 3, rules: empty ? 0 : 24, failing: bad ? 1 : 0, last_evaluation_seconds: 0.0041, slowest: empty ? [] : [{ group: 'shop', file: 'rules/shop.yml', seconds: 0.0041 }, { group: 'checks', file: 'rules/checks.yml', seconds: 0.0021 }, { group: 'host', file: 'rules/host.yml', seconds: 0.0009 }] },
     outbox: { pending: empty ? 0 : 1, failed: bad ? 2 : 0, oldest_pending_seconds: 61 },
+    pulls: [{ name: 'orders', kind: 'postgres', instance: 'db.example.org:5432', up: true, error: '', since: iso(t - 86400e3), last: iso(t - 4000), seconds: 0.021, samples: 412, dropped: null, faults: { pg_stat_statements: 'the extension is not installed' } }, { name: 'redis cache:6379', kind: 'redis', instance: 'cache:6379', up: false, error: 'dial tcp: connection refused', since: iso(t - 120e3), last: iso(t - 4000), seconds: 0.001, samples: 3, dropped: null, faults: null }],
     listeners: [{ name: 'http', address: '127.0.0.1:7575', state: 'listening' }, { name: 'otlp grpc', address: '127.0.0.1:4317', state: 'off' }],
     tenants: [{ name: 'default', open: true, series: empty ? 912 : 48211 }, ...(empty ? [] : [{ name: 'acme', open: true, series: 1200 }, { name: 'globex', open: false, series: 0 }])],
   };

@@ -24,13 +24,15 @@ import (
 )
 
 // kafkaSource asks the brokers of a Kafka cluster, under the names of
-// kafka_exporter. It reads no record. It holds one connection a broker.
+// kafka_exporter. It reads no record. It holds one connection a broker, and the
+// one by which it found them.
 type kafkaSource struct {
 	target         Target
 	topics, groups *regexp.Regexp
 	client         *kgo.Client
 	// heads outlives the connection: what was seen of a partition stays true.
-	heads map[partition]headLog
+	heads    map[partition]headLog
+	recalled bool // heads were asked for once; see recall
 }
 
 type partition struct {
@@ -56,7 +58,7 @@ func (t Target) kafkaSeeds() (seeds []string, user *url.Userinfo, err error) {
 	dsn := strings.TrimSuffix(strings.TrimPrefix(string(t.DSN), "kafka://"), "/")
 	if i := strings.LastIndexByte(dsn, '@'); i >= 0 {
 		u, err := url.Parse("kafka://" + dsn[:i+1] + "host")
-		if err != nil {
+		if err != nil || u.User == nil || u.Host != "host" {
 			return nil, nil, badDSN(t.Kind)
 		}
 		user, dsn = u.User, dsn[i+1:]
@@ -153,12 +155,12 @@ func (k *kafkaSource) collect(ctx context.Context, b *batch) error {
 
 	// Groups before topics: when max_series is near, lag goes first.
 	var starts, ends kadm.ListedOffsets
-	b.part(ctx, "offsets", func() error {
+	b.part(ctx, "offsets", func() (err error) {
 		ends, err = k.offsets(ctx, adm, b.at, meta.Topics.Names())
-		return err
+		return err // some brokers may have answered all the same
 	})
 	b.part(ctx, "groups", func() error { return k.consumerGroups(ctx, adm, b, ends) })
-	b.part(ctx, "oldest_offsets", func() error {
+	b.part(ctx, "oldest_offsets", func() (err error) {
 		if len(meta.Topics) > 0 { // no topic would mean all
 			starts, err = adm.ListStartOffsets(ctx, meta.Topics.Names()...)
 		}
@@ -185,10 +187,9 @@ func (k *kafkaSource) offsets(ctx context.Context, adm *kadm.Client, now time.Ti
 		k.heads = map[partition]headLog{}
 		return nil, nil
 	}
-	if len(k.heads) == 0 {
-		if err := k.recall(ctx, adm, now, topics); err != nil {
-			return nil, err
-		}
+	if !k.recalled {
+		k.recalled = true
+		k.recall(ctx, adm, now, topics)
 	}
 	ends, err := adm.ListEndOffsets(ctx, topics...)
 	heads := make(map[partition]headLog, len(k.heads))
@@ -206,17 +207,16 @@ func (k *kafkaSource) offsets(ctx context.Context, adm *kadm.Client, now time.Ti
 	return ends, err
 }
 
-// headRecall is how far back the brokers are asked, at the first round, where the
-// heads were, so that lag in seconds is right from the start. The brokers look it
-// up by the records' timestamps.
-var headRecall = [...]time.Duration{24 * time.Hour, 6 * time.Hour, time.Hour, 10 * time.Minute, time.Minute}
-
-func (k *kafkaSource) recall(ctx context.Context, adm *kadm.Client, now time.Time, topics []string) error {
-	for _, ago := range headRecall {
+// recall asks the brokers, at the first round, where the heads were before, so
+// that lag in seconds is right from the start. They look it up by the records'
+// timestamps. What they do not tell is known from the second round on, as far back
+// as the first.
+func (k *kafkaSource) recall(ctx context.Context, adm *kadm.Client, now time.Time, topics []string) {
+	for _, ago := range []time.Duration{24 * time.Hour, 6 * time.Hour, time.Hour, 10 * time.Minute, time.Minute} {
 		at := now.Add(-ago)
 		then, err := adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...)
-		if err != nil {
-			return err
+		if err != nil && len(then) == 0 {
+			return
 		}
 		then.Each(func(o kadm.ListedOffset) {
 			if o.Err == nil && o.Offset >= 0 {
@@ -228,7 +228,6 @@ func (k *kafkaSource) recall(ctx context.Context, adm *kadm.Client, now time.Tim
 			}
 		})
 	}
-	return nil
 }
 
 // consumerGroups tells what each group has committed, and how far that is behind.

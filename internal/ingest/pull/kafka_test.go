@@ -71,6 +71,7 @@ func (k *cluster) target() pull.Target {
 }
 
 func TestKafka(t *testing.T) {
+	t.Parallel()
 	k := newCluster(t, kfake.SeedTopics(2, "orders"), kfake.SeedTopics(1, "audit", "hidden"))
 	k.connect()
 	now := time.Now()
@@ -148,6 +149,7 @@ func TestKafka(t *testing.T) {
 }
 
 func TestKafkaNoTopicsNoGroups(t *testing.T) {
+	t.Parallel()
 	k := newCluster(t, kfake.SeedTopics(1, "orders"))
 	tg := k.target()
 	tg.Topics, tg.Groups = "none", "none"
@@ -162,6 +164,7 @@ func TestKafkaNoTopicsNoGroups(t *testing.T) {
 }
 
 func TestKafkaSignIn(t *testing.T) {
+	t.Parallel()
 	k := newCluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "vedette", "kafkasecret"))
 	tg := k.target()
 	tg.Username, tg.Password = "vedette", "kafkasecret"
@@ -182,6 +185,7 @@ func TestKafkaSignIn(t *testing.T) {
 }
 
 func TestKafkaComesBack(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	k := newCluster(t, kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(1, "orders"))
 	p := run(t, pull.Target{Kind: pull.Kafka, DSN: pull.Secret("127.0.0.1:" + strconv.Itoa(port)), Interval: time.Second, Timeout: time.Second})

@@ -62,6 +62,7 @@ func (s *server) mysqlTarget() pull.Target {
 }
 
 func TestMySQL(t *testing.T) {
+	t.Parallel()
 	s := newMySQL(t, 1)
 	s.exec(`CREATE DATABASE shop`, `CREATE TABLE shop.orders (id INT PRIMARY KEY) ENGINE=InnoDB`, `INSERT INTO shop.orders VALUES (1), (2)`,
 		`USE shop`, `SELECT * FROM orders WHERE id = 4711`, `SELECT 'hunter2'`)
@@ -132,6 +133,7 @@ func TestMySQL(t *testing.T) {
 }
 
 func TestMySQLReplica(t *testing.T) {
+	t.Parallel()
 	source, replica := newMySQL(t, 1), newMySQL(t, 2)
 	source.exec(`CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'r'`, `GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'`, `RESET MASTER`)
 	replica.exec(fmt.Sprintf(`CHANGE MASTER TO master_host='127.0.0.1', master_port=%d, master_user='repl', master_password='r'`, source.port), `START SLAVE`)
@@ -156,6 +158,7 @@ func TestMySQLReplica(t *testing.T) {
 }
 
 func TestMySQLComesBack(t *testing.T) {
+	t.Parallel()
 	s := newMySQL(t, 1)
 	tg := s.mysqlTarget()
 	p := run(t, tg)

@@ -88,8 +88,11 @@ func (s *server) pgTarget() pull.Target {
 }
 
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
-	s.sql("shop", `SELECT count(*) FROM orders WHERE id = 4711`, `ALTER ROLE vedette PASSWORD 'pgsecret'`, `SELECT 'hunter2', 'it''s', $$dollar$$`)
+	s.sql("shop", `SELECT count(*) FROM orders WHERE id = 4711`, `ALTER ROLE vedette PASSWORD 'pgsecret'`, `SELECT 'hunter2', 'it''s', $$dollar$$`,
+		`SELECT pg_create_physical_replication_slot('gone', true)`, `CREATE TABLE small (id int PRIMARY KEY)`, `VACUUM small`)
+	s.sql("postgres", "CREATE DATABASE \"we\"\"ird\\\nname\"")
 	p := run(t, s.pgTarget())
 	r := p.until("the counts of the sessions before", func(r round) bool {
 		v, err := r.value("pg_stat_user_tables_n_dead_tup", "relname", "orders")
@@ -125,6 +128,11 @@ func TestPostgres(t *testing.T) {
 	is(above(-1), "pg_stat_bgwriter_buffers_alloc_total")
 	is(above(-1), "pg_database_wraparound_age_datfrozenxid_seconds", shop...)
 	is(equal(100), "pg_stat_user_tables_n_dead_tup", "relname", "orders", "schemaname", "public", "datname", "shop")
+	is(equal(0), "pg_stat_user_tables_idx_scan", "relname", "small")
+	is(func(v float64) bool { return time.Since(time.Unix(int64(v), 0)) < time.Minute }, "pg_stat_user_tables_last_vacuum_any", "relname", "small")
+	is(equal(0), "pg_replication_slots_active", "slot_name", "gone", "slot_type", "physical")
+	is(above(-1), "pg_replication_slots_pg_wal_lsn_diff", "slot_name", "gone")
+	is(above(1<<20), "pg_database_size_bytes", "datname", "we\"ird\\\nname")
 	is(equal(1), "vedette_pull_part_success", "part", "statements")
 	is(equal(0), "vedette_pull_dropped_samples", "reason", "max_series")
 
@@ -148,6 +156,7 @@ func TestPostgres(t *testing.T) {
 }
 
 func TestPostgresSlowAndBlocked(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	holder, waiter := s.open("shop"), s.open("shop")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -176,6 +185,7 @@ func TestPostgresSlowAndBlocked(t *testing.T) {
 }
 
 func TestPostgresReplica(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	bin := filepath.Dir(s.argv[0])
 	hba := filepath.Join(s.dir, "data", "pg_hba.conf")
@@ -230,6 +240,7 @@ func TestPostgresReplica(t *testing.T) {
 }
 
 func TestPostgresComesBack(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	p := run(t, s.pgTarget())
 	up := func(want float64) func(round) bool {
@@ -265,6 +276,7 @@ func TestPostgresComesBack(t *testing.T) {
 }
 
 func TestPostgresReconnectsWithinARound(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	p := run(t, s.pgTarget())
 	p.next()
@@ -274,7 +286,40 @@ func TestPostgresReconnectsWithinARound(t *testing.T) {
 	}
 }
 
+// A part that is too slow is ended on the server; the others are told, over the
+// same connection.
+func TestPostgresSlowPart(t *testing.T) {
+	t.Parallel()
+	s := newPostgres(t)
+	var args string
+	if err := s.open("shop").QueryRow(context.Background(), `SELECT pg_get_function_arguments('pg_stat_statements(bool)'::regprocedure)`).Scan(&args); err != nil {
+		t.Fatal(err)
+	}
+	s.sql("shop", `CREATE OR REPLACE FUNCTION pg_stat_statements(`+args+`) RETURNS SETOF record LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); END'`)
+	p := run(t, s.pgTarget())
+	var backend string
+	for range 3 {
+		r := p.next()
+		p.is(r, equal(1), "up")
+		p.is(r, equal(0), "vedette_pull_part_success", "part", "statements")
+		p.is(r, equal(1), "vedette_pull_part_success", "part", "database_size")
+		p.is(r, func(v float64) bool { return v > 0.5 && v < 1 }, "scrape_duration_seconds")
+		var now string
+		if err := s.open("shop").QueryRow(context.Background(), `SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE application_name = 'vedette'`).Scan(&now); err != nil {
+			t.Fatal(err)
+		}
+		if backend != "" && now != backend {
+			t.Errorf("connections %s, then %s", backend, now)
+		}
+		backend = now
+	}
+	if f := p.Targets()[0].Faults["statements"]; !strings.Contains(f, "statement timeout") {
+		t.Errorf("%q", f)
+	}
+}
+
 func TestPostgresRights(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	s.sql("shop", `REVOKE pg_monitor FROM vedette`)
 	file := filepath.Join(t.TempDir(), "pg")

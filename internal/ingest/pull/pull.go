@@ -82,7 +82,7 @@ func (p *Puller) Apply(targets []Target) error {
 	want := map[string]Target{}
 	for _, t := range targets {
 		t = t.withDefaults()
-		want[t.id()] = t
+		want[t.ID()] = t
 	}
 	p.mu.Lock()
 	p.want = want
@@ -182,6 +182,9 @@ func newSource(t Target) source {
 	panic("BUG: no source for a target that was validated")
 }
 
+// closeTimeout is how long a server is given to take our leave.
+const closeTimeout = time.Second
+
 // worker asks one target, one round at a time, over one connection.
 type worker struct {
 	target Target
@@ -210,14 +213,19 @@ func (w *worker) state() Status {
 func (w *worker) run(ctx context.Context) {
 	defer close(w.done)
 	defer w.source.close()
-	w.round(ctx, time.Now())
-	tick := time.NewTicker(w.target.Interval)
-	defer tick.Stop()
+	w.round(ctx, time.Now()) // at once: who starts a program wants to see something
 	for {
+		now := time.Now()
+		next := now.Truncate(w.target.Interval).Add(w.target.phase())
+		if !next.After(now) {
+			next = next.Add(w.target.Interval)
+		}
+		timer := time.NewTimer(next.Sub(now))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case now := <-tick.C:
+		case now := <-timer.C:
 			w.round(ctx, now)
 		}
 	}
@@ -225,7 +233,7 @@ func (w *worker) run(ctx context.Context) {
 
 // round asks once and stores the answer.
 func (w *worker) round(ctx context.Context, now time.Time) {
-	start := time.Now() // the tick may have waited for the round before
+	start := time.Now()
 	b, err := w.ask(ctx, now)
 	took := time.Since(start)
 	if ctx.Err() != nil {
@@ -361,6 +369,3 @@ func (w *worker) explain(err error) string {
 	}
 	return cut(strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(s, "\uFFFD"))), " "), maxFaultRunes)
 }
-
-// closeTimeout is how long a server is given to take our leave.
-const closeTimeout = time.Second

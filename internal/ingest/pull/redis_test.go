@@ -42,6 +42,7 @@ func (s *server) redisTarget() pull.Target {
 }
 
 func TestRedis(t *testing.T) {
+	t.Parallel()
 	s := newRedis(t, "--slowlog-log-slower-than", "0", "--maxmemory", "50mb")
 	replica := newRedis(t, "--replicaof", "127.0.0.1 "+fmt.Sprint(s.port))
 	c := s.redis()
@@ -100,7 +101,26 @@ func TestRedis(t *testing.T) {
 	p.hides("redissecret")
 }
 
+// The user of docs/databases.md is enough.
+func TestRedisLeastPrivilege(t *testing.T) {
+	t.Parallel()
+	s := newRedis(t)
+	c := s.redis()
+	defer func() { _ = c.Close() }()
+	if err := c.Do(context.Background(), "ACL", "SETUSER", "vedette", "on", ">aclsecret", "-@all", "+info", "+slowlog|len", "+slowlog|get").Err(); err != nil {
+		t.Fatal(err)
+	}
+	p := run(t, pull.Target{Kind: pull.Redis, DSN: pull.Secret("redis://vedette@" + s.addr()), Password: "aclsecret", Interval: time.Second})
+	p.is(p.next(), equal(1), "redis_up")
+	p.whole()
+	denied, err := c.Do(context.Background(), "ACL", "LOG").Slice()
+	if err != nil || len(denied) > 0 {
+		t.Errorf("the server refused something: %v, %v", denied, err)
+	}
+}
+
 func TestRedisWrongPassword(t *testing.T) {
+	t.Parallel()
 	s := newRedis(t)
 	tg := s.redisTarget()
 	tg.DSN, tg.Password = pull.Secret("redis://:wrong%2Fsecret@"+s.addr()+"/0"), ""
@@ -140,6 +160,7 @@ func fakeRedis(t *testing.T, info string) string {
 }
 
 func TestRedisHostileInfo(t *testing.T) {
+	t.Parallel()
 	var info strings.Builder
 	info.WriteString("# Server\r\nredis_version:\xff\xfe\r\nused_memory:NaN\r\nmaxmemory:+Inf\r\nconnected_clients:7\r\nconnected_clients:8\r\nuptime_in_seconds:-\r\n")
 	info.WriteString("role:slave\r\nmaster_host:" + strings.Repeat("h", 10_000) + "\r\ndbx:keys=1\r\ndb0:keys=1,keys,=,\r\nslave0:\r\ncmdstat_:calls\r\n:\r\n\x00:1\r\n")

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"os"
 	"regexp"
@@ -196,6 +197,9 @@ func badDSN(kind string) error {
 
 // endpoint is the address and the password that the DSN holds.
 func (t Target) endpoint() (addr, password string, err error) {
+	if cutPassword(string(t.DSN)) {
+		return "", "", badDSN(t.Kind)
+	}
 	switch t.Kind {
 	case Postgres:
 		return t.postgresEndpoint()
@@ -207,6 +211,14 @@ func (t Target) endpoint() (addr, password string, err error) {
 		return t.kafkaEndpoint()
 	}
 	panic("BUG: endpoint of a target that was not validated")
+}
+
+// cutPassword is true for a URL whose password holds a /, ? or # that is not
+// escaped: the beginning of the password would be taken for the port, and shown.
+func cutPassword(dsn string) bool {
+	_, rest, isURL := strings.Cut(dsn, "://")
+	end := strings.IndexAny(rest, "/?#")
+	return isURL && end >= 0 && strings.Contains(rest[end:], "@")
 }
 
 func (t Target) instance() string {
@@ -228,13 +240,17 @@ func (t Target) labelPairs() []string {
 	return pairs
 }
 
-// id names the target by its series: two targets with the same labels would write
-// the same series.
-func (t Target) id() string { return strings.Join(t.labelPairs(), "\xff") }
+// ID names a valid target by the labels of its series: two with the same would
+// write the same series. It is what a sink should group the samples by.
+func (t Target) ID() string { return strings.Join(t.labelPairs(), "\xff") }
 
-// ID is the same for as long as the target writes the same series. It is what a
-// sink should group the samples by.
-func (t Target) ID() string { return t.id() }
+// phase is the target's place in its interval, so that many are not asked at one
+// time, and each keeps its place over a restart.
+func (t Target) phase() time.Duration {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(t.ID())) // never fails
+	return time.Duration(h.Sum64() % uint64(t.Interval))
+}
 
 // password is what the target signs in with, "" for what the DSN has.
 func (t Target) password() (string, error) {
@@ -301,10 +317,10 @@ func validateAll(ts []Target) error {
 			continue
 		}
 		d := t.withDefaults()
-		if other, ok := seen[d.id()]; ok {
+		if other, ok := seen[d.ID()]; ok {
 			errs = append(errs, fmt.Errorf("pull targets %q and %q would write the same series; give one of them a label of its own under labels", other, d.Name))
 		}
-		seen[d.id()] = d.Name
+		seen[d.ID()] = d.Name
 	}
 	return errors.Join(errs...)
 }

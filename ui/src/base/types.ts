@@ -288,6 +288,21 @@ export interface Notification {
   attempts: { at: string; seconds: number; error: string }[] | null;
 }
 
+/** A database or queue that is asked for its metrics. */
+export interface Pull {
+  name: string;
+  kind: string;
+  instance: string;
+  up: boolean;
+  error: string;
+  since: string | null;
+  last: string | null;
+  seconds: number;
+  samples: number;
+  dropped: Record<string, number> | null;
+  faults: Record<string, string> | null;
+}
+
 export interface Itself {
   process: { version: string; revision: string; build_time: string; go: string; started_at: string; uptime_seconds: number; rss: number; heap: number; cpu_seconds: number; cpu_percent: number; goroutines: number; pid: number };
   config: { path: string; loaded_at: string; ok: boolean; error: string; not_served: { section: string; reason: string }[] | null };
@@ -297,6 +312,7 @@ export interface Itself {
   rules: { groups: number; rules: number; failing: number; last_evaluation_seconds: number; slowest: { group: string; file: string; seconds: number }[] | null };
   outbox: { pending: number; failed: number; oldest_pending_seconds: number };
   listeners: { name: string; address: string; state: string }[] | null;
+  pulls: Pull[] | null;
   tenants: { name: string; open: boolean; series: number }[] | null;
 }
 

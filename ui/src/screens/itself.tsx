@@ -5,7 +5,7 @@ import { useResource } from '../base/resource.ts';
 import { href, route, setParams } from '../base/router.ts';
 import { useSignal } from '../base/signal.ts';
 import { stamp, zoneName } from '../base/time.ts';
-import type { Itself, State, Target } from '../base/types.ts';
+import type { Itself, Pull, State, Target } from '../base/types.ts';
 import { Ago, At, Labels, Mark, Shape } from '../ui/marks.tsx';
 import { Facts, Loaded, Problem, Section, Sentence } from '../ui/parts.tsx';
 import { Table } from '../ui/table.tsx';
@@ -46,6 +46,8 @@ export function troubles(d: Itself, down: number): { state: State; text: string 
   if (d.outbox.failed) out.push({ state: 'warning', text: `${plural(d.outbox.failed, 'notification')} did not arrive` });
   if (d.rules.failing) out.push({ state: 'warning', text: `${plural(d.rules.failing, 'rule')} cannot be evaluated` });
   if (down) out.push({ state: 'warning', text: `${plural(down, 'target does', 'targets do')} not answer` });
+  const silent = (d.pulls ?? []).filter((p) => p.last && !p.up);
+  if (silent.length) out.push({ state: 'warning', text: `${silent.map((p) => p.name).join(', ')} ${silent.length > 1 ? 'give' : 'gives'} no answer` });
   const taken = (d.listeners ?? []).filter((l) => l.state === 'taken');
   if (taken.length) out.push({ state: 'warning', text: `${taken.map((l) => `${l.name} (${l.address})`).join(', ')} could not listen, the address is taken` });
   return out;
@@ -55,6 +57,14 @@ function days(n: number): string {
   if (n > 3650) return 'more than 10 years';
   if (n > 730) return `${sig3(n / 365)} years`;
   return n < 1 ? `${sig3(n * 24)} hours` : `${sig3(n)} days`;
+}
+
+/** Why a database does not answer, or what it could not tell. */
+export function pullTrouble(p: Pull): string {
+  if (p.error) return p.error;
+  const dropped = Object.entries(p.dropped ?? {}).map(([why, n]) => `${plural(n, 'sample')} left out: ${why}`);
+  const faults = Object.entries(p.faults ?? {}).map(([part, why]) => `${part}: ${why}`);
+  return [...faults, ...dropped].join('; ');
 }
 
 function View({ d, targets }: { d: Itself; targets: Target[] }) {
@@ -182,6 +192,27 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
           ]}
         />
       </Section>
+      {d.pulls?.length ? (
+        <Section title="Databases and queues" note="what is asked for its metrics">
+          <Table
+            name="pulls"
+            label="Databases and queues"
+            plain
+            rows={d.pulls}
+            keyOf={(x) => x.name + x.instance}
+            empty="None is configured."
+            cols={[
+              { id: 'name', head: 'Name', cell: (x) => x.name },
+              { id: 'kind', head: 'Kind', cell: (x) => <span class="soft">{x.kind}</span> },
+              { id: 'state', head: 'State', cell: (x) => (!x.last ? <span class="soft">not asked yet</span> : x.up ? <Mark state="ok" word="answers" /> : <Mark state="warning" word="no answer" />) },
+              { id: 'since', head: 'Since', cell: (x) => (x.since ? <Ago t={x.since} /> : null) },
+              { id: 'took', head: 'Took', num: true, cell: (x) => (x.last ? seconds(x.seconds) : '') },
+              { id: 'samples', head: 'Series', num: true, cell: (x) => count(x.samples) },
+              { id: 'what', head: 'What is wrong', cell: (x) => <span class="wrap">{pullTrouble(x)}</span> },
+            ]}
+          />
+        </Section>
+      ) : null}
       <div class="columns">
         <Section title="Listeners">
           <Table
