@@ -203,7 +203,7 @@ func (x *exchange) end(err error) {
 	if x.series.in != nil {
 		x.series.in.Observe(float64(x.read.Load()))
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		k := x.key
 		k.failure = failure(err)
 		x.c.m.Counter("http.client.response.body.failures", x.c.tagsOf(k)...).Inc()

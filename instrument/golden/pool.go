@@ -128,7 +128,7 @@ func (t Task) Done(err error) {
 	}
 	kind := "other"
 	switch {
-	case err == errPanic:
+	case errors.Is(err, errPanic):
 		kind = "panic"
 	case errors.Is(err, context.Canceled):
 		kind = "canceled"

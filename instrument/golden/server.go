@@ -2,6 +2,7 @@ package golden
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -164,7 +165,7 @@ func (w *writer) leave() {
 // record counts the request under its code and failure.
 func (w *writer) record(thrown any) {
 	code, failure := w.code, ""
-	gone := w.gone || w.r.Context().Err() == context.Canceled
+	gone := w.gone || errors.Is(w.r.Context().Err(), context.Canceled)
 	switch {
 	case thrown != nil && thrown != http.ErrAbortHandler:
 		code, failure = http.StatusInternalServerError, "panic"

@@ -28,19 +28,20 @@ import (
 // Of the customers it exports the same split up: stage.customer.in, .out, .failed
 // and .duration, with the tag customer in addition. Each message is counted in one
 // series of these: that of its customer, when that one has some, and that of the
-// customer "other" if not. So sums over the customers are right, and so are sums
-// of their rates.
+// customer "other" if not. So rates and increases, summed over the customers, are
+// those of the stage. Of the values themselves the sum lacks series that have
+// ended; the exact one is that of the stage.
 //
 // # Who has series
 //
 // The k customers with most messages and, beside these, the k with most failures:
 // a small one that fails is seen. What is recent weighs more: weights halve in
 // five minutes. While there are places, a customer gets one at its first message,
-// or at its first failure; later at a review, every ten seconds (0.2 ms for k = 20). Of the messages
-// by that weight, a customer with a part of more than 1.5/k has series after the
-// next review, however the others are spread (likewise one with that part of the
-// failures of those who are not among the largest). Who has series keeps them until
-// another is a quarter heavier.
+// or at its first failure; later at a review, every ten seconds, which takes 0.2 ms
+// for k = 20. Of the messages by that weight, a customer with a part of more than
+// 1.5/k has series after the next review, however the others are spread (likewise
+// one with that part of the failures of those who are not among the largest). Who
+// has series keeps them until another is a quarter heavier.
 //
 // # The bound
 //

@@ -3,6 +3,7 @@ package golden
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -102,7 +103,7 @@ func (w *writer) sent(code int) {
 		return
 	}
 	w.code = code
-	w.gone = w.r.Context().Err() == context.Canceled
+	w.gone = errors.Is(w.r.Context().Err(), context.Canceled)
 	switch {
 	case code == http.StatusSwitchingProtocols:
 		w.begin("upgrade")
@@ -157,7 +158,7 @@ func (w http1) ReadFrom(src io.Reader) (int64, error) {
 		panic("BUG: dress gave ReadFrom to a writer that has none below")
 	}
 	// Noted first: the copy may take long, and the client may leave in it.
-	gone := w.r.Context().Err() == context.Canceled
+	gone := errors.Is(w.r.Context().Err(), context.Canceled)
 	n, err := from.ReadFrom(src)
 	if n > 0 && w.code == 0 {
 		w.sent(http.StatusOK)
