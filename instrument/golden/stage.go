@@ -37,8 +37,8 @@ import (
 // The k customers with most messages and, beside these, the k with most failures:
 // a small one that fails is seen. What is recent weighs more: weights halve in
 // five minutes. While there are places, a customer gets one at its first message,
-// or at its first failure; later at a review, every ten seconds, which takes 0.2 ms
-// for k = 20. Of the messages by that weight, a customer with a part of more than
+// or at its first failure; later at a review, every ten seconds, which takes 0.1 to
+// 0.2 ms for k = 20. Of the messages by that weight, a customer with a part of more than
 // 1.5/k has series after the next review, however the others are spread (likewise
 // one with that part of the failures of those who are not among the largest). Who
 // has series keeps them until another is a quarter heavier.
