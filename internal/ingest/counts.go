@@ -23,6 +23,8 @@ type Counts struct {
 	throttledTotal prometheus.Counter
 	throttled      atomic.Int64
 
+	senders senders
+
 	mu     sync.Mutex
 	protos map[string]*protocol
 }

@@ -74,6 +74,9 @@ type Store struct {
 	appended prometheus.Counter
 	count    atomic.Int64
 	changes  changes
+	census   *census
+	counted  counted
+	refusals refusals
 }
 
 // Open opens or creates the series in dir and replays the write-ahead log; a
@@ -102,6 +105,8 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 		reg = prometheus.NewRegistry()
 	}
 	logs := &logWatch{Registerer: reg}
+	census := newCensus()
+	o.SeriesLifecycleCallback = census
 
 	var late lateSamples
 	var names map[chunks.HeadSeriesRef]labels.Labels
@@ -117,7 +122,7 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 		return nil, fmt.Errorf("open series in %s: %w", dir, err)
 	}
 	s := &Store{
-		db: db, logs: logs,
+		db: db, logs: logs, census: census,
 		hits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_store_limit_hits_total",
 			Help: "Samples refused by a limit of the metric store, by limit.",
@@ -130,14 +135,19 @@ func Open(dir string, cfg Config, reg prometheus.Registerer, log *slog.Logger) (
 	for _, l := range limitNames {
 		s.hits.WithLabelValues(l)
 	}
-	reg.MustRegister(s.hits, s.appended)
 	s.limits.Store(&cfg.Limits)
 	s.cfg.Store(&cfg)
+	reg.MustRegister(s.hits, s.appended, census, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "vedette_store_max_series",
+		Help: "How many series may be in memory: limits.max_series.",
+	}, func() float64 { return float64(s.limits.Load().MaxSeries) }))
 	if n, err := s.restoreLate(cfg, late, names); err != nil {
 		return nil, errors.Join(fmt.Errorf("restore late samples of before the crash in %s: %w", dir, err), db.Close())
 	} else if n > 0 {
 		log.Info("late samples of before the crash restored", "samples", n)
 	}
+	admit := s.admit
+	census.admit.Store(&admit) // from here on: the replay brings back everything
 	return s, nil
 }
 
