@@ -230,6 +230,12 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		MaxConcurrentWrites: cmp.Or(plan.conf.Limits.MaxConcurrentWrites, ingest.DefaultConcurrentWrites),
 		Watches:             plan.watch, Dir: t.dir,
 	}
+	if err := reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "vedette_disk_full_seconds",
+		Help: "Time until the disk under the data directory is full, if all goes on as it does; +Inf for never.",
+	}, t.view.DiskFullSeconds)); err != nil {
+		return nil, fmt.Errorf("register the forecast of the disk: %w", err)
+	}
 	if err := t.apply(plan); err != nil {
 		return nil, err
 	}

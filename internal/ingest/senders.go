@@ -163,20 +163,27 @@ func WithSender(ctx context.Context, who string) context.Context {
 	return context.WithValue(ctx, senderKeyIn{}, who)
 }
 
-// requestSender names who sent a request: the user or token that signed it, and
-// the address it came from otherwise. Ports change and are left out.
+// requestSender names who sent a request: the user or token that signed it and
+// the address it came from.
 func requestSender(r *http.Request) string {
-	if c, ok := record.CallerFrom(r.Context()); ok && c.Name != "" && c.Name != record.Anonymous {
-		return c.Name
-	}
-	return addressSender(r.RemoteAddr)
-}
-
-// addressSender is the host of an address; "" when it has none.
-func addressSender(addr string) string {
-	host, _, err := net.SplitHostPort(addr)
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		return ""
+		host = "unknown"
+	}
+	if c, ok := record.CallerFrom(r.Context()); ok && c.Name != "" {
+		return c.Name + " from " + host
 	}
 	return host
+}
+
+// HostOf is an address without its port, which changes from one connection to the
+// next; "" for a socket that has no address.
+func HostOf(a net.Addr) string {
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return a.IP.String()
+	case *net.UDPAddr:
+		return a.IP.String()
+	}
+	return ""
 }
