@@ -111,7 +111,7 @@ func (s *senders) least() (k senderKey) {
 }
 
 // Senders lists who sent most since the start, in falling order of their samples.
-// Rates are of the last whole minute, or of the present one within the first.
+// Rates are of the last whole minute, or of all there was within the first two.
 func (c *Counts) Senders(now time.Time) []SenderCount {
 	s := &c.senders
 	s.mu.Lock()
@@ -121,7 +121,7 @@ func (c *Counts) Senders(now time.Time) []SenderCount {
 		of, over := e.before, time.Minute
 		if now.Sub(e.first) < 2*time.Minute {
 			of = senderMinute{e.before.samples + e.now.samples, e.before.newSeries + e.now.newSeries}
-			over = max(now.Sub(e.first), time.Second)
+			over = max(now.Sub(e.first), time.Minute)
 		}
 		out = append(out, SenderCount{
 			Protocol: k.protocol, Sender: k.sender, Samples: e.samples, NewSeries: e.newSeries, Rejected: e.rejected,

@@ -82,8 +82,13 @@ func (s *Server) cardinality(w http.ResponseWriter, r *http.Request, t *Tenant) 
 		return out
 	}
 	v.SamplesPerSecond = one(`rate(vedette_store_samples_appended_total{job="vedette"}[2m])`)
-	v.CreatedPerHour = one(`increase(prometheus_tsdb_head_series_created_total{job="vedette"}[1h])`)
-	v.RemovedPerHour = one(`increase(prometheus_tsdb_head_series_removed_total{job="vedette"}[1h])`)
+	// Of less than most of an hour, a rate would be stretched to a number that nobody
+	// has seen; the samples are 5 s apart.
+	churn := func(of string) *float64 {
+		of += `{job="vedette"}[1h]`
+		return one(`increase(` + of + `) and count_over_time(` + of + `) > 600`)
+	}
+	v.CreatedPerHour, v.RemovedPerHour = churn("prometheus_tsdb_head_series_created_total"), churn("prometheus_tsdb_head_series_removed_total")
 	at := map[string]int{}
 	for i, m := range c.Metrics {
 		v.Metrics[i].MetricSeries = m

@@ -7,7 +7,7 @@ import type { Cardinality } from '../base/types.ts';
 import { Ago } from '../ui/marks.tsx';
 import { Facts, Loaded, Section, Sentence, Snippet } from '../ui/parts.tsx';
 import { Table } from '../ui/table.tsx';
-import { cardinalityPath, cardinalitySentence, growth, headline, pasted, selector } from './cardinalitydata.ts';
+import { cardinalityPath, cardinalitySentence, growth, headline, hintTitle, pasted, selector } from './cardinalitydata.ts';
 
 export default function CardinalityScreen() {
   const r = useSignal(route);
@@ -50,7 +50,7 @@ function Where({ filter, metric, label }: Place) {
         )}
       </nav>
       <input
-        class="find"
+        class="find selector"
         type="search"
         placeholder={'Selector, such as {job="shop"}'}
         aria-label="Only series that match this selector"
@@ -73,11 +73,16 @@ function View({ d, filter, metric, label }: Place & { d: Cardinality }) {
           {d.partial && ' There are more than are looked at: the counts are at least these.'}
         </p>
       )}
-      {!narrow && !label && <Facts of={headline(d)} />}
+      {!narrow && !label && (
+        <div class="headline">
+          <Facts of={headline(d)} />
+        </div>
+      )}
+      {!narrow && !label && d.refusals.length > 0 && <Refused d={d} />}
       {d.hints.length > 0 && !label && (
         <Section title="Why so many" note="labels whose values look made for each request, user or moment">
           {d.hints.map((h) => (
-            <Snippet key={h.label} title={`${h.text.charAt(0).toUpperCase()}${h.text.slice(1)}`} text={pasted(h.rule)}>
+            <Snippet key={h.label} title={hintTitle(h)} text={pasted(h.rule)}>
               For example <span class="mono">{h.example}</span>; {plural(h.series, 'series', 'series')} have it
               {h.metrics.length > 0 && h.metrics.length <= 3 ? <>, of <span class="mono">{h.metrics.join(', ')}</span></> : null}.{' '}
               Best is not to send it. This rule drops it; series that differ in nothing else then become one.
@@ -183,46 +188,47 @@ function Values({ d, label, metric }: { d: Cardinality; label: string; metric: s
   );
 }
 
+function Refused({ d }: { d: Cardinality }) {
+  return (
+    <Section title="Refused by limits" id="refusals" note="since the start; series that are known go on">
+      <Table
+        name="refusals"
+        label="Samples refused by limits"
+        rows={d.refusals}
+        keyOf={(x) => `${x.limit} ${x.metric}`}
+        rowClass={() => 'breach is-warning'}
+        cols={[
+          { id: 'metric', head: 'Metric', cls: 'wide', by: (x) => x.metric, cell: (x) => <span class="mono">{x.metric || 'others'}</span> },
+          { id: 'limit', head: 'Limit', by: (x) => x.limit, cell: (x) => <span class="mono">limits.{x.limit}</span> },
+          { id: 'count', head: 'Samples', num: true, by: (x) => x.count, cell: (x) => count(x.count) },
+          { id: 'last', head: 'Last', unit: 'ago', num: true, by: (x) => Date.parse(x.last), cell: (x) => <Ago t={x.last} /> },
+          { id: 'text', head: 'The sender was told', cls: 'why', cell: (x) => x.text },
+        ]}
+      />
+    </Section>
+  );
+}
+
 function Sent({ d }: { d: Cardinality }) {
   return (
-    <>
-      <Section title="Refused by limits" id="refusals" note={d.refusals.length ? 'since the start; series that are known go on' : 'none since the start'}>
-        {d.refusals.length > 0 && (
-          <Table
-            name="refusals"
-            label="Samples refused by limits"
-            rows={d.refusals}
-            keyOf={(x) => `${x.limit} ${x.metric}`}
-            rowClass={() => 'breach is-warning'}
-            cols={[
-              { id: 'metric', head: 'Metric', cls: 'wide', by: (x) => x.metric, cell: (x) => <span class="mono">{x.metric || 'others'}</span> },
-              { id: 'limit', head: 'Limit', by: (x) => x.limit, cell: (x) => <span class="mono">limits.{x.limit}</span> },
-              { id: 'count', head: 'Samples', num: true, by: (x) => x.count, cell: (x) => count(x.count) },
-              { id: 'last', head: 'Last', unit: 'ago', num: true, by: (x) => Date.parse(x.last), cell: (x) => <Ago t={x.last} /> },
-              { id: 'text', head: 'The sender was told', cls: 'why', cell: (x) => x.text },
-            ]}
-          />
-        )}
-      </Section>
-      <Section title="Who sends" note="since the start; after a start every series is new">
-        <Table
-          name="senders"
-          label="Senders by samples"
-          rows={d.senders}
-          keyOf={(x) => `${x.protocol} ${x.sender}`}
-          empty="Nobody has sent a sample yet."
-          cols={[
-            { id: 'sender', head: 'Sender', cls: 'wide', by: (x) => x.sender, cell: (x) => x.sender },
-            { id: 'protocol', head: 'Protocol', by: (x) => x.protocol, cell: (x) => <span class="soft">{x.protocol.replace(/_/g, ' ')}</span> },
-            { id: 'rate', head: 'Samples', unit: '/s', num: true, by: (x) => x.samples_per_second, cell: (x) => sig3(x.samples_per_second) },
-            { id: 'samples', head: 'Samples', num: true, by: (x) => x.samples, cell: (x) => count(x.samples) },
-            { id: 'newrate', head: 'New series', unit: '/min', num: true, by: (x) => x.new_series_per_minute, cell: (x) => sig3(x.new_series_per_minute) },
-            { id: 'new', head: 'New series', num: true, by: (x) => x.new_series, cell: (x) => count(x.new_series) },
-            { id: 'rejected', head: 'Rejected', num: true, by: (x) => x.rejected, cell: (x) => (x.rejected ? count(x.rejected) : <span class="faint">0</span>) },
-            { id: 'last', head: 'Last', unit: 'ago', num: true, by: (x) => Date.parse(x.last), cell: (x) => <Ago t={x.last} /> },
-          ]}
-        />
-      </Section>
-    </>
+    <Section title="Who sends" note="since the start; after a start every series is new">
+      <Table
+        name="senders"
+        label="Senders by samples"
+        rows={d.senders}
+        keyOf={(x) => `${x.protocol} ${x.sender}`}
+        empty="Nobody has sent a sample yet."
+        cols={[
+          { id: 'sender', head: 'Sender', cls: 'wide', by: (x) => x.sender, cell: (x) => x.sender },
+          { id: 'protocol', head: 'Protocol', by: (x) => x.protocol, cell: (x) => <span class="soft">{x.protocol.replace(/_/g, ' ')}</span> },
+          { id: 'rate', head: 'Samples', unit: '/s', num: true, by: (x) => x.samples_per_second, cell: (x) => sig3(x.samples_per_second) },
+          { id: 'samples', head: 'Samples', num: true, by: (x) => x.samples, cell: (x) => count(x.samples) },
+          { id: 'newrate', head: 'New series', unit: '/min', num: true, by: (x) => x.new_series_per_minute, cell: (x) => sig3(x.new_series_per_minute) },
+          { id: 'new', head: 'New series', num: true, by: (x) => x.new_series, cell: (x) => count(x.new_series) },
+          { id: 'rejected', head: 'Rejected', num: true, by: (x) => x.rejected, cell: (x) => (x.rejected ? count(x.rejected) : <span class="faint">0</span>) },
+          { id: 'last', head: 'Last', unit: 'ago', num: true, by: (x) => Date.parse(x.last), cell: (x) => <Ago t={x.last} /> },
+        ]}
+      />
+    </Section>
   );
 }

@@ -19,7 +19,7 @@ export function narrowed(filter: string, metric: string): string {
 
 /** The address of the answer for what the page's address says. */
 export function cardinalityPath(filter: string, metric: string, label: string): string {
-  const q = new URLSearchParams({ topN: '50' });
+  const q = new URLSearchParams({ topN: label ? '100' : '25' });
   const m = narrowed(filter, metric);
   if (m) q.set('match[]', m);
   if (label) q.set('focus', label);
@@ -36,7 +36,7 @@ export function worries(d: Cardinality): { state: State; text: string }[] {
   const out: { state: State; text: string }[] = [];
   const full = fullness(d);
   if (full !== null && full >= 1) out.push({ state: 'page', text: `new series are refused: ${d.series.toLocaleString('en-GB')} are in memory, the limit is ${d.max_series.toLocaleString('en-GB')}` });
-  else if (full !== null && full > 0.8) out.push({ state: 'warning', text: `${percent(full)} of the series that may be are in memory` });
+  else if (full !== null && full > 0.8) out.push({ state: 'warning', text: `${d.series.toLocaleString('en-GB')} of at most ${d.max_series.toLocaleString('en-GB')} series are in memory, ${percent(full)}` });
   const days = d.disk.full_in_days;
   if (days !== null && days < 7) out.push({ state: days < 1 ? 'page' : 'warning', text: `the disk is full in ${inDays(days)}` });
   if (full === null || full < 1) {
@@ -73,20 +73,26 @@ export function growth(now: number, before: number | null): { text: string; by: 
   return { text: `${sign}${count(Math.abs(by))}${rel}`, by };
 }
 
+/** "Label request_id has 48,211 values that look like UUIDs". */
+export function hintTitle(h: Cardinality['hints'][number]): string {
+  const t = h.text.replace(` ${h.values} `, ` ${h.values.toLocaleString('en-GB')} `);
+  return t.charAt(0).toUpperCase() + t.slice(1);
+}
+
 /** The relabel rule as it is pasted: a whole section of a scrape job or of remote_write. */
 export function pasted(rule: string): string {
   return 'metric_relabel_configs:   # of a scrape job; write_relabel_configs of a sender\n' + rule.trimEnd().split('\n').map((l) => '  ' + l).join('\n') + '\n';
 }
 
 export function headline(d: Cardinality): [string, string, string?][] {
-  const left = d.created_per_hour === null ? '–' : `${count(d.created_per_hour)} made, ${count(d.removed_per_hour ?? 0)} gone`;
+  const left = d.created_per_hour === null ? 'known after an hour' : `${count(d.created_per_hour)} made, ${count(d.removed_per_hour ?? 0)} gone`;
   return [
     ['series in memory', d.max_series > 0 ? `${d.series.toLocaleString('en-GB')} of ${d.max_series.toLocaleString('en-GB')}` : d.series.toLocaleString('en-GB')],
     ['a metric may have', d.max_series_per_metric > 0 ? d.max_series_per_metric.toLocaleString('en-GB') : 'any number'],
     ['churn in an hour', left, 'series that came into memory and left it in the last hour'],
     ['samples', d.samples_per_second === null ? '–' : `${sig3(d.samples_per_second)} /s`],
-    ['a sample takes', d.bytes_per_sample === null ? 'known after the first block' : `${sig3(d.bytes_per_sample)} B`, 'bytes on disk, from the blocks of the last three days'],
-    ['a day takes', d.bytes_per_day === null ? 'known after the first block' : bytes(d.bytes_per_day), 'from the blocks of the last three days'],
+    ['a sample takes', d.bytes_per_sample === null ? 'known after a block' : `${sig3(d.bytes_per_sample)} B`, 'bytes on disk, from the blocks of the last three days'],
+    ['a day takes', d.bytes_per_day === null ? 'known after a block' : bytes(d.bytes_per_day), 'from the blocks of the last three days'],
     ['disk free', d.disk.total ? `${bytes(d.disk.free)} of ${bytes(d.disk.total)}` : bytes(d.disk.free)],
     ['disk full', diskWords(d.disk)],
   ];
