@@ -30,6 +30,7 @@ const views = [
   ['explore', `#/explore?q=${rate}`],
   ['explore-start', '#/explore'],
   ['itself', '#/itself'],
+  ['cardinality', '#/cardinality'],
 ];
 const open = async (p) => {
   await p.keyboard.press('j');
@@ -48,6 +49,9 @@ const openRun = async (p) => {
 };
 const more = mock
   ? [
+      ['cardinality-empty', '#/cardinality', 'empty'],
+      ['cardinality-metric', '#/cardinality?metric=http_requests_total', 'full'],
+      ['cardinality-label', '#/cardinality?metric=http_requests_total&label=request_id', 'full'],
       ['now-empty', '#/now', 'empty'],
       ['now-calm', '#/now', 'calm'],
       ['now-many', '#/now', 'many'],

@@ -278,7 +278,7 @@ func (t *TenantConfig) validate(path string) error {
 		key string
 		v   int
 	}{
-		{"limits.max_series", t.Limits.MaxSeries}, {"limits.max_labels", t.Limits.MaxLabels},
+		{"limits.max_series", t.Limits.MaxSeries}, {"limits.max_series_per_metric", t.Limits.MaxPerMetric}, {"limits.max_labels", t.Limits.MaxLabels},
 		{"limits.max_label_name_bytes", t.Limits.MaxLabelName}, {"limits.max_label_value_bytes", t.Limits.MaxLabelValue},
 		{"limits.max_concurrent_writes", t.Limits.MaxConcurrentWrites}, {"limits.max_checks", t.Limits.MaxChecks},
 		{"limits.check_workers", t.Limits.CheckWorkers}, {"limits.max_decompressed_bytes", int(t.Limits.MaxDecompressedBytes)},

@@ -433,13 +433,15 @@ func (x *door) accept() {
 				return
 			}
 			defer release()
-			x.conn(t, x.ctx, c)
+			x.conn(t, ingest.WithSender(x.ctx, ingest.HostOf(c.RemoteAddr())), c)
 		})
 	}
 }
 
 func (x *door) read() {
 	buf := make([]byte, 64<<10)
+	var sender net.IP // of ctx
+	ctx := x.ctx
 	for {
 		n, from, err := x.pc.ReadFrom(buf)
 		if err != nil {
@@ -457,7 +459,10 @@ func (x *door) read() {
 		if err != nil {
 			continue // the tenant has gone, or all ends
 		}
-		x.packet(t, x.ctx, buf[:n])
+		if u, ok := from.(*net.UDPAddr); ok && !u.IP.Equal(sender) {
+			sender, ctx = u.IP, ingest.WithSender(x.ctx, ingest.HostOf(from))
+		}
+		x.packet(t, ctx, buf[:n])
 		release()
 	}
 }

@@ -236,6 +236,8 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 		MaxConcurrentWrites: cmp.Or(plan.conf.Limits.MaxConcurrentWrites, ingest.DefaultConcurrentWrites),
 		Watches:             plan.watch, Dir: t.dir,
 	}
+	own.Describe("vedette_disk_full", "seconds", "Time until the disk under the data directory is full, if all goes on as it does; +Inf for never.")
+	own.GaugeFunc("vedette_disk_full", t.view.DiskFullSeconds)
 	if err := t.apply(plan); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -22,21 +23,30 @@ type countedV2 struct {
 }
 
 func (c countedV2) AppenderV2(ctx context.Context) storage.AppenderV2 {
-	return &countedAppender{AppenderV2: c.to.AppenderV2(ctx), c: c}
+	return &countedAppender{AppenderV2: c.to.AppenderV2(ctx), c: c, ctx: ctx}
 }
 
 type countedAppender struct {
 	storage.AppenderV2
 	c        countedV2
+	ctx      context.Context // of the transaction
+	job      string          // of its first series
 	stored   int
+	firsts   int
 	rejected map[string]int
 }
 
 func (a *countedAppender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, o storage.AppendV2Options) (storage.SeriesRef, error) {
+	if a.stored == 0 && a.rejected == nil {
+		a.job = ls.Get(model.JobLabel)
+	}
 	got, err := a.AppenderV2.Append(ref, ls, st, t, v, h, fh, o)
 	var partial *storage.AppendPartialError
 	if err == nil || errors.As(err, &partial) {
 		a.stored++
+		if ref == 0 {
+			a.firsts++
+		}
 		return got, err
 	}
 	if a.rejected == nil {
@@ -49,10 +59,10 @@ func (a *countedAppender) Append(ref storage.SeriesRef, ls labels.Labels, st, t 
 func (a *countedAppender) Commit() error {
 	err := a.AppenderV2.Commit()
 	if err != nil {
-		a.c.counts.Add(a.c.protocol, 0, map[string]int{"fault": a.stored})
+		a.c.counts.AddFrom(a.ctx, a.c.protocol, a.job, 0, 0, map[string]int{"fault": a.stored})
 		return err
 	}
-	a.c.counts.Add(a.c.protocol, a.stored, a.rejected)
+	a.c.counts.AddFrom(a.ctx, a.c.protocol, a.job, a.stored, a.firsts, a.rejected)
 	return nil
 }
 
@@ -62,7 +72,7 @@ func (a *countedAppender) Rollback() error {
 		for k, n := range a.rejected {
 			r[k] += n
 		}
-		a.c.counts.Add(a.c.protocol, 0, r)
+		a.c.counts.AddFrom(a.ctx, a.c.protocol, a.job, 0, 0, r)
 	}
 	return a.AppenderV2.Rollback()
 }

@@ -19,6 +19,8 @@ type Counts struct {
 	requests, samples, rejected *instrument.CounterVec
 	throttled                   *instrument.Counter
 
+	senders senders
+
 	mu     sync.Mutex
 	protos map[string]*protocol
 }

@@ -123,6 +123,7 @@ type Batch struct {
 	hists     []sinkHistogram
 	exemplars []sinkExemplar
 	disorder  bool
+	firsts    int // series stored that this process had not stored before
 	builder   labels.ScratchBuilder
 	out       Outcome
 }
@@ -215,7 +216,7 @@ func (b *Batch) Free() {
 	clear(b.hists)
 	clear(b.exemplars)
 	b.series, b.last, b.points, b.hists, b.exemplars = b.series[:0], b.last[:0], b.points[:0], b.hists[:0], b.exemplars[:0]
-	b.key, b.rawKey, b.prev, b.disorder, b.curErr, b.out = b.key[:0], nil, nil, false, nil, Outcome{}
+	b.key, b.rawKey, b.prev, b.disorder, b.firsts, b.curErr, b.out = b.key[:0], nil, nil, false, 0, nil, Outcome{}
 	b.s.batches.Put(b)
 }
 
@@ -606,11 +607,11 @@ func (b *Batch) labels() (labels.Labels, string, error) {
 func (b *Batch) Commit(ctx context.Context) (Outcome, error) {
 	err := b.commit(ctx)
 	if err != nil {
-		b.s.counts.Add(b.protocol, 0, map[string]int{"fault": len(b.points)})
+		b.s.counts.AddFrom(ctx, b.protocol, "", 0, 0, map[string]int{"fault": len(b.points)})
 		b.out = Outcome{}
 		return b.out, err
 	}
-	b.s.counts.Add(b.protocol, b.out.Stored(), b.out.ByReason)
+	b.s.counts.AddFrom(ctx, b.protocol, "", b.out.Stored(), b.firsts, b.out.ByReason)
 	return b.out, nil
 }
 
@@ -665,6 +666,9 @@ func (b *Batch) commit(ctx context.Context) (err error) {
 		if aerr == nil {
 			if got != ref {
 				s.ref.Store(uint64(got))
+				if ref == 0 {
+					b.firsts++
+				}
 			}
 			prev = p
 			b.stored(p)

@@ -47,6 +47,6 @@ func (t *Throttle) Wrap(next http.Handler) http.Handler {
 			}
 		}
 		defer func() { <-t.slots }()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(WithSender(r.Context(), requestSender(r))))
 	})
 }

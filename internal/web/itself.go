@@ -1,7 +1,6 @@
 package web
 
 import (
-	"math"
 	"net/http"
 	"os"
 	"runtime"
@@ -42,6 +41,7 @@ type storageView struct {
 	DiskFree    uint64     `json:"disk_free"`
 	DiskTotal   uint64     `json:"disk_total"`
 	FullInDays  *float64   `json:"full_in_days"`
+	HeldBy      string     `json:"held_by"`             // the setting that ends the store's growth before
 	OutOfOrder  float64    `json:"out_of_order_window"` // seconds
 }
 
@@ -136,11 +136,12 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 		o, n := u.Oldest.UTC(), u.Newest.UTC()
 		v.Storage.Oldest, v.Storage.Newest = &o, &n
 	}
-	v.Storage.FullInDays = fullInDays(q, d.free)
 	v.Pulls = []PullView{}
 	if t.Pulls != nil {
 		v.Pulls = t.Pulls()
 	}
+	f := t.DiskForecast(r.Context(), now)
+	v.Storage.FullInDays, v.Storage.HeldBy = fullInDays(f), f.HeldBy
 
 	rates := map[string]float64{}
 	q.by("protocol", `sum by (protocol) (rate(vedette_ingest_samples_total[1m]))`, func(n string, f float64) { rates[n] = f })
@@ -155,6 +156,7 @@ func (s *Server) itself(w http.ResponseWriter, r *http.Request, t *Tenant) error
 	lim := u.Limits
 	v.Limits = []limitView{
 		{"limits.max_series", "series in memory; new ones above are refused", int64(lim.MaxSeries), hits["max_series"]},
+		{"limits.max_series_per_metric", "series in memory of one metric; new ones above are refused", int64(lim.MaxPerMetric), hits["max_series_per_metric"]},
 		{"limits.max_labels", "labels of one series", int64(lim.MaxLabels), hits["max_labels"]},
 		{"limits.max_label_name_bytes", "bytes of a label's name", int64(lim.MaxLabelName), hits["max_label_name_bytes"]},
 		{"limits.max_label_value_bytes", "bytes of a label's value", int64(lim.MaxLabelValue), hits["max_label_value_bytes"]},
@@ -224,21 +226,6 @@ func headChunks(g prometheus.Gatherer) int64 {
 		}
 	}
 	return 0
-}
-
-// fullInDays extrapolates the last six hours of free disk space; nil when there
-// is less than an hour of history or the space does not shrink.
-func fullInDays(q *asker, free uint64) *float64 {
-	var out *float64
-	q.each(`min(deriv(node_filesystem_avail_bytes{job="vedette-host"}[6h])) and min(count_over_time(node_filesystem_avail_bytes{job="vedette-host"}[6h])) > 700`, func(_ map[string]string, f float64) {
-		if f < 0 {
-			days := float64(free) / -f / 86400
-			if days < 3650 {
-				out = num(math.Round(days*10) / 10)
-			}
-		}
-	})
-	return out
 }
 
 type diskSpace struct{ free, total uint64 }

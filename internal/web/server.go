@@ -374,6 +374,7 @@ func (s *Server) routes() *http.ServeMux {
 	t("GET /api/v1/outbox", record.Read, s.outbox)
 	t("POST /api/v1/outbox/{id}/retry", record.Write, s.retryNotification)
 	t("GET /api/v1/itself", record.Read, s.itself)
+	t("GET /api/v1/cardinality", record.Read, s.cardinality)
 	t("GET "+livePath, record.Read, s.serveLive)
 	t("POST /api/v1/admin/backup", record.Admin, s.backup)
 

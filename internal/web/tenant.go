@@ -71,4 +71,6 @@ type Tenant struct {
 	MaxConcurrentWrites int
 	// Dir is the tenant's directory.
 	Dir string
+
+	forecast forecast
 }

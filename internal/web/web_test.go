@@ -365,7 +365,7 @@ func TestRoles(t *testing.T) {
 		"/api/v1/": record.Read, "GET /api/v2/": record.Read, "/api/v2/": record.Write,
 		"GET /api/v1/now": record.Read, "GET /api/v1/checks": record.Read, "GET /api/v1/checks/{id}/runs": record.Read,
 		"POST /api/v1/checks/{id}/run": record.Write, "GET /api/v1/outbox": record.Read, "POST /api/v1/outbox/{id}/retry": record.Write,
-		"GET /api/v1/itself": record.Read, "GET /api/v1/live": record.Read, "POST /api/v1/admin/backup": record.Admin,
+		"GET /api/v1/itself": record.Read, "GET /api/v1/cardinality": record.Read, "GET /api/v1/live": record.Read, "POST /api/v1/admin/backup": record.Admin,
 		"POST /api/v1/checks":                                        record.Write,
 		"POST /api/v1/checks/try":                                    record.Write,
 		"GET /api/v1/checks/{id}":                                    record.Read,
@@ -394,7 +394,7 @@ func TestRoles(t *testing.T) {
 	unserved := map[string]bool{
 		"GET /api/v1/live": true, "GET /debug/pprof/profile": true, "GET /debug/pprof/trace": true, "GET /api/v1/now": true,
 		"GET /api/v1/checks": true, "GET /api/v1/checks/{id}/runs": true, "POST /api/v1/checks/{id}/run": true, "GET /api/v1/outbox": true,
-		"POST /api/v1/outbox/{id}/retry": true, "GET /api/v1/itself": true,
+		"POST /api/v1/outbox/{id}/retry": true, "GET /api/v1/itself": true, "GET /api/v1/cardinality": true,
 		"POST /write": true, "POST /api/v2/write": true, "GET /query": true, "POST /query": true, "PUT /metrics/": true, "POST /metrics/": true,
 		"DELETE /metrics/": true, "GET /api/v1/metrics": true, "POST /api/put": true, "PUT /api/put": true, "GET /api/stats": true,
 		"POST /v1/metrics": true, "POST /api/v1/otlp/v1/metrics": true,

@@ -236,6 +236,32 @@ export function itself(scenario) {
   };
 }
 
+export function cardinality(scenario, q) {
+  const t = Date.now();
+  const empty = scenario === 'empty';
+  const bad = !empty && scenario !== 'calm';
+  const metric = /__name__="([^"]*)"/.exec(q.get('match[]') ?? '')?.[1];
+  const focus = q.get('focus');
+  const all = empty
+    ? []
+    : [['http_requests_total', 48211, 41000, 12000, 3100], ['http_request_duration_seconds_bucket', 22140, 22140, 21800, 20100], ['db_calls_total', 4120, 4120, 4190, null], ['a_metric_with_a_name_that_somebody_made_of_ninety_characters_so_that_it_fits_nowhere_total', 812, 812, null, null], ['node_cpu_seconds_total', 512, 512, 512, 512]].map(([name, series, h, d, w]) => ({ name, series, ago_1h: h, ago_24h: d, ago_7d: w }));
+  const metrics = metric ? all.filter((m) => m.name === metric) : all;
+  const matched = metrics.reduce((n, m) => n + m.series, 0);
+  const id = (i) => `0f8fad5b-d9cb-469f-a165-${(0x70867728950e + i).toString(16)}`;
+  const values = Array.from({ length: 30 }, (_, i) => ({ name: focus, value: focus === 'request_id' ? id(i) : `${focus ?? ''}-${i}`, series: 40 - i }));
+  return {
+    at: iso(t), series: empty ? 0 : 75795, matched, names: metrics.length, partial: false, max_series: 2000000, max_series_per_metric: 48211, metrics,
+    samples_per_second: empty ? null : 3218, bytes_per_sample: empty ? null : 1.42, bytes_per_day: empty ? null : 3.9e8, created_per_hour: empty ? null : 8120, removed_per_hour: empty ? null : 910,
+    labels: empty ? [] : [{ name: 'request_id', values: 48211, series: 48211 }, { name: 'path', values: 412, series: 70351 }, { name: 'instance', values: 24, series: 75795 }, { name: 'job', values: 9, series: 75795 }],
+    pairs: empty ? [] : [{ name: 'job', value: 'shop', series: 61200 }, { name: 'zone', value: 'eu-1', series: 30100 }, { name: 'instance', value: '10.0.0.7:9100', series: 9120 }],
+    focus: focus && !empty ? { name: focus, values: 48211, series: 48211, top: values } : null,
+    hints: bad && (!metric || metric === 'http_requests_total') ? [{ label: 'request_id', values: 48211, series: 48211, kind: 'uuid', example: id(7), metrics: ['http_requests_total'], text: 'label request_id has 48211 values that look like UUIDs', rule: "- source_labels: [__name__]\n  regex: 'http_requests_total'\n  target_label: 'request_id'\n  replacement: ''\n" }] : [],
+    disk: { free: 1.24e11, total: 3.4e11, full_in_days: bad ? 5.2 : null, held_by: empty ? '' : 'retention.metrics' },
+    senders: empty ? [] : [['remote_write_v2', 'shop from 10.0.0.12', 4.1e6, 48301, 812, 1980, 640], ['scrape', 'job node', 1.2e6, 2210, 0, 812, 0], ['influx', '10.0.0.31', 81234, 412, 0, 75.1, 1]].map(([protocol, sender, samples, new_series, rejected, rate, per]) => ({ protocol, sender, samples, new_series, rejected, samples_per_second: rate, new_series_per_minute: per, first: iso(t - 4 * hour), last: iso(t - 4000), over: 0 })),
+    refusals: bad ? [{ limit: 'max_series_per_metric', metric: 'http_requests_total', count: 812, last: iso(t - 4000), text: 'new series {__name__="http_requests_total", job="shop", request_id="0f8fad5b-d9cb-469f-a165-708677289615"} beside 48211 of metric http_requests_total: over the limit max_series_per_metric = 48211; send less or raise limits.max_series_per_metric' }] : [],
+  };
+}
+
 function seriesFor(expr, scenario, made) {
   if (/nothing|ALERTS/.test(expr) || (scenario === 'empty' && !/vedette|probe|up/.test(expr))) return [];
   if (/probe_(http|phase)_duration_seconds/.test(expr)) {

@@ -123,6 +123,7 @@ const server = createServer(async (req, res) => {
     return res.end();
   }
   if (p === '/api/v1/itself') return json(res, fixtures.itself(sc));
+  if (p === '/api/v1/cardinality') return json(res, fixtures.cardinality(sc, q));
   if (p === '/api/v1/targets') return prom(res, { activeTargets: fixtures.targets(sc), droppedTargets: [], droppedTargetCounts: {} });
   if (p === '/api/v1/rules') return prom(res, { groups: fixtures.rules(sc) });
   if (p === '/api/v2/alerts') return json(res, fixtures.amAlerts(sc, state.silences));

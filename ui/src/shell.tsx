@@ -24,6 +24,7 @@ export const screens: Screen[] = [
   { id: 'checks', name: 'Checks', key: 'c', load: () => import('./screens/checks.tsx') },
   { id: 'alerts', name: 'Alerts', key: 'a', load: () => import('./screens/alerts.tsx'), present: true },
   { id: 'explore', name: 'Explore', key: 'e', load: () => import('./screens/explore.tsx') },
+  { id: 'cardinality', name: 'Cardinality', key: 'k', load: () => import('./screens/cardinality.tsx'), present: true },
   { id: 'itself', name: 'Itself', key: 'x', load: () => import('./screens/itself.tsx'), present: true },
 ];
 

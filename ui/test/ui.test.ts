@@ -11,9 +11,10 @@ import { readYaml, writeYaml, YamlError, type Yaml } from '../src/base/yaml.ts';
 import { changeWords, changed, compareSentence, spreads, type Phases } from '../src/screens/beforeafter.ts';
 import { errorKey, fieldFor, fromField, getPath, hiddenKeys, kindDefs, kindOf, setPath, shownKeys, toField, type FieldDef } from '../src/screens/checkdata.ts';
 import { columnsOf, compareChecks, groupChecks, matrixSentence, quorumWords, segments, signOfPlace, unixNanos, wanted } from '../src/screens/checkparts.ts';
+import { cardinalityPath, cardinalitySentence, diskWords, growth, hintTitle, narrowed, pasted, selector } from '../src/screens/cardinalitydata.ts';
 import { compareWindows, cronWords, stateOf, whatWords } from '../src/screens/maintenancedata.ts';
 import { reportSentence, stepMonth } from '../src/screens/reportdata.ts';
-import type { Change, Check, Location, ReportRow, Window } from '../src/base/types.ts';
+import type { Cardinality, Change, Check, Location, ReportRow, Window } from '../src/base/types.ts';
 
 test('numbers have three significant digits', () => {
   const f = (n: number, want: string) => assert.equal(sig3(n), want);
@@ -352,4 +353,41 @@ test('the report in a sentence', () => {
   assert.equal(reportSentence('2026-10', false, []), 'October 2026: nothing is known of any check.');
   assert.equal(stepMonth('2026-01', -1), '2025-12');
   assert.equal(stepMonth('2026-12', 1), '2027-01');
+});
+
+test('the way down to a label is a selector', () => {
+  assert.equal(selector({ __name__: 'a"b', 'http.route': '/x' }), '{__name__="a\\"b","http.route"="/x"}');
+  assert.equal(narrowed(' {job="shop"} ', ''), '{job="shop"}');
+  assert.equal(narrowed('up', ''), 'up');
+  assert.equal(narrowed('{job="shop",}', 'up'), '{__name__="up",job="shop"}');
+  assert.equal(narrowed('{}', 'up'), '{__name__="up"}');
+  assert.equal(narrowed('other{zone="a"}', 'up'), '{__name__="up",zone="a"}');
+  assert.equal(cardinalityPath('', '', ''), '/api/v1/cardinality?topN=25');
+  assert.equal(cardinalityPath('', 'up', 'job'), '/api/v1/cardinality?topN=100&match%5B%5D=%7B__name__%3D%22up%22%7D&focus=job');
+});
+
+test('growth says by how much and stays silent without history', () => {
+  const f = (now: number, before: number | null, want: string) => assert.equal(growth(now, before).text, want);
+  f(1200, 1000, '+200 (+20 %)');
+  f(1000, 1200, '−200 (−16.7 %)');
+  f(10, 0, '+10');
+  f(10, 10, '0');
+  f(10, null, '–');
+});
+
+test('the screen of cardinality begins with what is wrong', () => {
+  const d = {
+    series: 50, max_series: 100, metrics: [{ name: 'up', series: 40 }], refusals: [], disk: { free: 1, total: 2, full_in_days: null, held_by: 'retention.metrics' },
+  } as unknown as Cardinality;
+  const f = (of: Partial<Cardinality>, state: string, text: string) => assert.deepEqual(cardinalitySentence({ ...d, ...of }), { state, text });
+  f({}, 'ok', '50 series in memory, 50 % of the limit; up has most, 40.');
+  f({ metrics: [], series: 0, max_series: -1 }, 'ok', '0 series in memory; no metric has come yet.');
+  f({ series: 81 }, 'warning', '81 of at most 100 series are in memory, 81 %.');
+  f({ series: 100 }, 'page', 'New series are refused: 100 are in memory, the limit is 100.');
+  f({ disk: { ...d.disk, full_in_days: 5.2 } }, 'warning', 'The disk is full in 5.2 days.');
+  f({ disk: { ...d.disk, full_in_days: 0.5 } }, 'page', 'The disk is full in 12 hours.');
+  f({ refusals: [{ limit: 'max_labels', metric: 'a', count: 1, last: '', text: '' }] }, 'warning', '1 sample over a limit was refused since the start.');
+  assert.equal(diskWords(d.disk), 'no sign of it, our own part is held by retention.metrics');
+  assert.equal(hintTitle({ text: 'label a has 48211 values that look like UUIDs', values: 48211 } as Cardinality['hints'][number]), 'Label a has 48,211 values that look like UUIDs');
+  assert.equal(pasted("- action: labeldrop\n  regex: 'id'\n").split('\n')[2], "    regex: 'id'");
 });

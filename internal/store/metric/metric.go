@@ -76,6 +76,9 @@ type Store struct {
 	appended *instrument.Counter
 	count    atomic.Int64
 	changes  changes
+	census   *census
+	counted  counted
+	refusals refusals
 }
 
 // Open opens or creates the series in dir and replays the write-ahead log; a
@@ -105,6 +108,8 @@ func Open(dir string, cfg Config, m *instrument.Registry, reg prometheus.Registe
 		reg = prometheus.NewRegistry()
 	}
 	logs := &logWatch{Registerer: reg}
+	census := newCensus()
+	o.SeriesLifecycleCallback = census
 
 	var late lateSamples
 	var names map[chunks.HeadSeriesRef]labels.Labels
@@ -120,7 +125,7 @@ func Open(dir string, cfg Config, m *instrument.Registry, reg prometheus.Registe
 		return nil, fmt.Errorf("open series in %s: %w", dir, err)
 	}
 	s := &Store{
-		db: db, logs: logs,
+		db: db, logs: logs, census: census,
 		hits: m.CounterVec("vedette_store_limit_hits", "limit"), appended: m.Counter("vedette_store_samples_appended"),
 	}
 	m.Describe("vedette_store_limit_hits", "", "Samples refused by a limit of the metric store, by limit.")
@@ -130,11 +135,16 @@ func Open(dir string, cfg Config, m *instrument.Registry, reg prometheus.Registe
 	}
 	s.limits.Store(&cfg.Limits)
 	s.cfg.Store(&cfg)
+	m.Describe("vedette_store_max_series", "", "How many series may be in memory: limits.max_series.")
+	m.GaugeFunc("vedette_store_max_series", func() float64 { return float64(s.limits.Load().MaxSeries) })
+	reg.MustRegister(census)
 	if n, err := s.restoreLate(cfg, late, names); err != nil {
 		return nil, errors.Join(fmt.Errorf("restore late samples of before the crash in %s: %w", dir, err), db.Close())
 	} else if n > 0 {
 		log.Info("late samples of before the crash restored", "samples", n)
 	}
+	admit := s.admit
+	census.admit.Store(&admit) // from here on: the replay brings back everything
 	return s, nil
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/vedette-sre/vedette/internal/store/metric"
 )
 
-func open(t *testing.T, dir string, cfg metric.Config) *metric.Store {
+func open(t testing.TB, dir string, cfg metric.Config) *metric.Store {
 	t.Helper()
 	s, err := metric.Open(dir, cfg, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -133,7 +133,7 @@ func TestLimits(t *testing.T) {
 			if err := commit(); err != nil {
 				t.Fatal(err)
 			}
-			want := map[string]int64{metric.LimitSeries: 3, metric.LimitLabels: 1, metric.LimitLabelName: 1, metric.LimitLabelValue: 2}
+			want := map[string]int64{metric.LimitSeries: 3, metric.LimitPerMetric: 0, metric.LimitLabels: 1, metric.LimitLabelName: 1, metric.LimitLabelValue: 2}
 			if got := s.LimitHits(); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("got hits %v, want %v", got, want)
 			}

@@ -69,6 +69,13 @@ function two(a: number, au: string, b: number, bu: string) {
   return b ? `${a} ${au} ${b} ${bu}` : `${a} ${au}`;
 }
 
+/** A forecast in days: 3.2 hours, 5.2 days, 2.4 years. */
+export function inDays(n: number): string {
+  if (n > 3650) return 'more than 10 years';
+  if (n > 730) return `${sig3(n / 365)} years`;
+  return n < 1 ? `${sig3(n * 24)} hours` : `${sig3(n)} days`;
+}
+
 export function percent(r: number | null | undefined): string {
   return r === null || r === undefined || Number.isNaN(r) ? '–' : sig3(r * 100) + ' %';
 }

@@ -303,10 +303,33 @@ export interface Pull {
   faults: Record<string, string> | null;
 }
 
+export interface Cardinality {
+  at: string;
+  series: number;
+  matched: number;
+  names: number;
+  partial: boolean;
+  max_series: number;
+  max_series_per_metric: number;
+  samples_per_second: number | null;
+  bytes_per_sample: number | null;
+  bytes_per_day: number | null;
+  created_per_hour: number | null;
+  removed_per_hour: number | null;
+  metrics: { name: string; series: number; ago_1h: number | null; ago_24h: number | null; ago_7d: number | null }[];
+  labels: { name: string; values: number; series: number }[];
+  pairs: { name: string; value: string; series: number }[];
+  focus: { name: string; values: number; series: number; top: { name: string; value: string; series: number }[] } | null;
+  hints: { label: string; values: number; series: number; kind: string; example: string; metrics: string[]; text: string; rule: string }[];
+  disk: { free: number; total: number; full_in_days: number | null; held_by: string };
+  senders: { protocol: string; sender: string; samples: number; new_series: number; rejected: number; samples_per_second: number; new_series_per_minute: number; first: string; last: string; over: number }[];
+  refusals: { limit: string; metric: string; count: number; last: string; text: string }[];
+}
+
 export interface Itself {
   process: { version: string; revision: string; build_time: string; go: string; started_at: string; uptime_seconds: number; rss: number; heap: number; cpu_seconds: number; cpu_percent: number; goroutines: number; pid: number };
   config: { path: string; loaded_at: string; ok: boolean; error: string; not_served: { section: string; reason: string }[] | null };
-  storage: { series: number; chunks: number; wal_bytes: number; blocks_bytes: number; blocks: number; oldest: string | null; newest: string | null; retention: string | number; size_limit: number; disk_free: number; disk_total: number; full_in_days: number | null; out_of_order_window: string | number };
+  storage: { series: number; chunks: number; wal_bytes: number; blocks_bytes: number; blocks: number; oldest: string | null; newest: string | null; retention: string | number; size_limit: number; disk_free: number; disk_total: number; full_in_days: number | null; held_by?: string; out_of_order_window: string | number };
   ingestion: { protocol: string; requests: number; samples: number; samples_per_second: number | null; rejected: { reason: string; count: number }[] | null }[] | null;
   limits: { name: string; what: string; value: number | string; hits: number }[] | null;
   rules: { groups: number; rules: number; failing: number; last_evaluation_seconds: number; slowest: { group: string; file: string; seconds: number }[] | null };

@@ -1,6 +1,6 @@
 import { useEffect } from 'preact/hooks';
 import { getJSON, prom } from '../base/api.ts';
-import { age, bytes, count, percent, plural, seconds, sig3 } from '../base/format.ts';
+import { age, bytes, count, inDays, percent, plural, seconds, sig3 } from '../base/format.ts';
 import { useResource } from '../base/resource.ts';
 import { href, route, setParams } from '../base/router.ts';
 import { useSignal } from '../base/signal.ts';
@@ -41,7 +41,7 @@ function long(v: string | number | null | undefined): string {
 export function troubles(d: Itself, down: number): { state: State; text: string }[] {
   const out: { state: State; text: string }[] = [];
   const st = d.storage;
-  if (st.full_in_days !== null && st.full_in_days < 7) out.push({ state: st.full_in_days < 1 ? 'page' : 'warning', text: `the disk is full in ${days(st.full_in_days)}` });
+  if (st.full_in_days !== null && st.full_in_days < 7) out.push({ state: st.full_in_days < 1 ? 'page' : 'warning', text: `the disk is full in ${inDays(st.full_in_days)}` });
   if (!d.config.ok) out.push({ state: 'warning', text: 'the new configuration was refused, the old one runs' });
   if (d.outbox.failed) out.push({ state: 'warning', text: `${plural(d.outbox.failed, 'notification')} did not arrive` });
   if (d.rules.failing) out.push({ state: 'warning', text: `${plural(d.rules.failing, 'rule')} cannot be evaluated` });
@@ -51,12 +51,6 @@ export function troubles(d: Itself, down: number): { state: State; text: string 
   const taken = (d.listeners ?? []).filter((l) => l.state === 'taken');
   if (taken.length) out.push({ state: 'warning', text: `${taken.map((l) => `${l.name} (${l.address})`).join(', ')} could not listen, the address is taken` });
   return out;
-}
-
-function days(n: number): string {
-  if (n > 3650) return 'more than 10 years';
-  if (n > 730) return `${sig3(n / 365)} years`;
-  return n < 1 ? `${sig3(n * 24)} hours` : `${sig3(n)} days`;
 }
 
 /** Why a database does not answer, or what it could not tell. */
@@ -71,7 +65,7 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
   const down = targets.filter((t) => t.health === 'down').length;
   const bad = troubles(d, down);
   const st = d.storage;
-  const full = st.full_in_days === null ? 'no sign of a full disk' : `disk full in ${days(st.full_in_days)}`;
+  const full = st.full_in_days === null ? `no sign of a full disk${st.held_by ? `, ${st.held_by} holds` : ''}` : `disk full in ${inDays(st.full_in_days)}`;
   const p = d.process;
   const hits = (d.limits ?? []).reduce((n, l) => n + l.hits, 0);
   const text = bad.length ? cap(bad.map((b) => b.text).join('; ')) + '.' : `Vedette is well: ${bytes(p.rss)} of memory, ${sig3(p.cpu_percent)} % of a core, ${st.series.toLocaleString('en-GB')} series; ${full}.`;
@@ -96,7 +90,7 @@ function View({ d, targets }: { d: Itself; targets: Target[] }) {
             ]}
           />
         </Section>
-        <Section title="Storage" id="storage" note={full}>
+        <Section title="Storage" id="storage" note={full} actions={<a href={href(['cardinality'])}>what the series are</a>}>
           <Facts
             of={[
               ['series', st.series.toLocaleString('en-GB')],
