@@ -84,7 +84,7 @@ await step('the first screen comes in four files', async () => {
 });
 
 await step('g and a letter go to every screen', async () => {
-  for (const [key, where] of [['c', 'checks'], ['e', 'explore'], ['a', 'alerts'], ['x', 'itself'], ['n', 'now']]) {
+  for (const [key, where] of [['c', 'checks'], ['e', 'explore'], ['a', 'alerts'], ['k', 'cardinality'], ['x', 'itself'], ['n', 'now']]) {
     await page.keyboard.press('g');
     await page.keyboard.press(key);
     await at(`^#/${where}`);
@@ -271,7 +271,7 @@ await step('the dark theme is kept', async () => {
 
 await step('nothing is wider than 390 px', async () => {
   await fresh({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
-  for (const h of ['#/now', '#/checks', '#/checks?tab=maintenance', '#/checks?tab=report', '#/checks?tab=places', '#/checks?tab=new', '#/alerts', '#/alerts?tab=outbox', '#/explore?q=up', '#/itself']) {
+  for (const h of ['#/now', '#/checks', '#/checks?tab=maintenance', '#/checks?tab=report', '#/checks?tab=places', '#/checks?tab=new', '#/alerts', '#/alerts?tab=outbox', '#/explore?q=up', '#/cardinality', '#/itself']) {
     await page.goto(base + '/' + h);
     await visible('h1.sentence');
     await page.waitForTimeout(400);

@@ -387,7 +387,9 @@ test('the screen of cardinality begins with what is wrong', () => {
   f({ disk: { ...d.disk, full_in_days: 5.2 } }, 'warning', 'The disk is full in 5.2 days.');
   f({ disk: { ...d.disk, full_in_days: 0.5 } }, 'page', 'The disk is full in 12 hours.');
   f({ refusals: [{ limit: 'max_labels', metric: 'a', count: 1, last: '', text: '' }] }, 'warning', '1 sample over a limit was refused since the start.');
-  assert.equal(diskWords(d.disk), 'no sign of it, our own part is held by retention.metrics');
+  assert.equal(diskWords(d.disk), 'no: retention.metrics holds');
+  assert.equal(diskWords({ ...d.disk, full_in_days: 5.2 }), 'in 5.2 days, by what else is on it');
+  assert.equal(diskWords({ ...d.disk, full_in_days: 5.2, held_by: '' }), 'in 5.2 days');
   assert.equal(hintTitle({ text: 'label a has 48211 values that look like UUIDs', values: 48211 } as Cardinality['hints'][number]), 'Label a has 48,211 values that look like UUIDs');
   assert.equal(pasted("- action: labeldrop\n  regex: 'id'\n").split('\n')[2], "    regex: 'id'");
 });

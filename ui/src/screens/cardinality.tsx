@@ -136,27 +136,29 @@ function Tables({ d, metric, narrow }: { d: Cardinality; metric: string; narrow:
           />
         </Section>
       )}
-      <div class="columns">
-        <Section title="Labels" note="a name opens its values">
-          <Table
-            name="labels"
-            label="Labels by number of values"
-            plain
-            rows={d.labels}
-            keyOf={(x) => x.name}
-            empty="No label."
-            cols={[
-              { id: 'name', head: 'Label', cls: 'wide', by: (x) => x.name, cell: (x) => <a class="name mono" data-open href={withParams({ label: x.name })}>{x.name}</a> },
-              { id: 'values', head: 'Values', num: true, by: (x) => x.values, cell: (x) => x.values.toLocaleString('en-GB') },
-              { id: 'series', head: 'Series', num: true, by: (x) => x.series, cell: (x) => x.series.toLocaleString('en-GB') },
-              { id: 'share', head: 'Share', num: true, cell: (x) => <Share of={x.series} all={d.matched} /> },
-            ]}
-          />
-        </Section>
-        <Section title="Label values" note="those that most series have">
-          <Pairs name="pairs" label="Label values by number of series" rows={d.pairs} all={d.matched} metric={metric} named />
-        </Section>
-      </div>
+      {d.labels.length > 0 && (
+        <div class="columns">
+          <Section title="Labels" note="a name opens its values">
+            <Table
+              name="labels"
+              label="Labels by number of values"
+              plain
+              rows={d.labels}
+              keyOf={(x) => x.name}
+              empty="No label."
+              cols={[
+                { id: 'name', head: 'Label', cls: 'wide', by: (x) => x.name, cell: (x) => <a class="name mono" data-open href={withParams({ label: x.name })}>{x.name}</a> },
+                { id: 'values', head: 'Values', num: true, by: (x) => x.values, cell: (x) => x.values.toLocaleString('en-GB') },
+                { id: 'series', head: 'Series', num: true, by: (x) => x.series, cell: (x) => x.series.toLocaleString('en-GB') },
+                { id: 'share', head: 'Share', num: true, cell: (x) => <Share of={x.series} all={d.matched} /> },
+              ]}
+            />
+          </Section>
+          <Section title="Label values" note="those that most series have">
+            <Pairs name="pairs" label="Label values by number of series" rows={d.pairs} all={d.matched} metric={metric} named />
+          </Section>
+        </div>
+      )}
     </>
   );
 }
@@ -193,6 +195,7 @@ function Refused({ d }: { d: Cardinality }) {
     <Section title="Refused by limits" id="refusals" note="since the start; series that are known go on">
       <Table
         name="refusals"
+        stack
         label="Samples refused by limits"
         rows={d.refusals}
         keyOf={(x) => `${x.limit} ${x.metric}`}

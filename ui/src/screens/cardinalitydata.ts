@@ -58,9 +58,10 @@ export function cardinalitySentence(d: Cardinality): { state: State; text: strin
   return { state: 'ok', text: `${plural(d.series, 'series', 'series')} in memory${of}; ${top ? `${top.name} has most, ${count(top.series)}` : 'no metric has come yet'}.` };
 }
 
+/** When the disk is full, and what keeps our own part of it from growing. */
 export function diskWords(d: Cardinality['disk']): string {
-  const held = d.held_by ? `, our own part is held by ${d.held_by}` : '';
-  return d.full_in_days === null ? `no sign of it${held}` : `in ${inDays(d.full_in_days)}${held}`;
+  if (d.full_in_days === null) return d.held_by ? `no: ${d.held_by} holds` : 'no sign of it';
+  return `in ${inDays(d.full_in_days)}${d.held_by ? ', by what else is on it' : ''}`;
 }
 
 /** Series now against before: "+1,200 (+40 %)"; new when there were none. */
