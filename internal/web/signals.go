@@ -1,0 +1,178 @@
+package web
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vedette-sre/vedette/internal/query"
+	"github.com/vedette-sre/vedette/internal/record"
+)
+
+type entityView struct {
+	Kind    query.EntityKind  `json:"kind"`
+	Name    string            `json:"name"`
+	Labels  map[string]string `json:"labels"`
+	Sources []string          `json:"sources"`
+	State   string            `json:"state"` // page, warning or ok
+	Text    string            `json:"text"`  // why it is not ok
+	query.Figures
+	// Spark is the rate of the last hour at the list's times.
+	Spark []*float64 `json:"spark"`
+}
+
+type signalsView struct {
+	At time.Time `json:"at"`
+	// PresentSeconds is how recent a sample must be for its sender to be listed.
+	PresentSeconds float64      `json:"present_seconds"`
+	Times          []int64      `json:"times"`
+	Entities       []entityView `json:"entities"`
+	// Error tells that some figures could not be computed.
+	Error string `json:"error,omitempty"`
+}
+
+// signals lists what reports, with its main figures.
+func (s *Server) signals(w http.ResponseWriter, r *http.Request, t *Tenant) error {
+	now := time.Now()
+	es, err := query.Entities(r.Context(), t.Queryable, now)
+	if err != nil {
+		return err
+	}
+	figures, err := query.Overview(r.Context(), t.Queryable, now, es)
+	if err != nil {
+		return err
+	}
+	q := &asker{ctx: r.Context(), t: t, now: now}
+	v := signalsView{At: now.UTC(), PresentSeconds: query.Present.Seconds(), Times: []int64{}, Entities: make([]entityView, len(es))}
+	of := make(map[string]*entityView, len(es))
+	for i, e := range es {
+		v.Entities[i] = entityView{Kind: e.Kind, Name: e.Name, Labels: e.Labels, Sources: e.Sources, Spark: []*float64{}}
+		of[entityKey(e.Kind, nil, e.Labels)] = &v.Entities[i]
+	}
+	names := hostNames(q)
+	// What an alternative of lower rank said stands.
+	type cell struct {
+		of     *entityView
+		column query.Column
+	}
+	type said struct {
+		rank int
+		v    float64
+	}
+	cells := map[cell]said{}
+	for _, f := range figures {
+		q.each(f.Expr, func(ls map[string]string, x float64) {
+			e := of[entityKey(f.Kind, f.By, ls)]
+			if e == nil || num(x) == nil {
+				return
+			}
+			c := cell{e, f.Column}
+			if was, ok := cells[c]; !ok || was.rank == f.Rank && x*f.Scale > was.v {
+				cells[c] = said{f.Rank, x * f.Scale}
+			}
+		})
+	}
+	for c, x := range cells {
+		c.of.Set(c.column, x.v)
+	}
+	sparks(q, figures, &v, func(f query.Figure, ls map[string]string) *entityView { return of[entityKey(f.Kind, f.By, ls)] })
+	for i := range v.Entities {
+		e := &v.Entities[i]
+		e.State, e.Text = query.DefaultThresholds.Judge(e.Figures)
+		if e.Kind == query.KindHost {
+			e.Name = cmp.Or(names[e.Labels["instance"]], e.Name)
+		}
+	}
+	if q.err != nil {
+		v.Error = q.err.Error()
+	}
+	writeJSON(w, v)
+	return nil
+}
+
+// sparks fills in the rates of the last hour.
+func sparks(q *asker, figures []query.Figure, v *signalsView, of func(query.Figure, map[string]string) *entityView) {
+	start, step := q.now.Add(-time.Hour), time.Minute
+	for _, f := range figures {
+		if f.Column != query.ColRate {
+			continue
+		}
+		q.ranges(f.Expr, start, step, func(ls map[string]string, ts []int64, vs []*float64) {
+			v.Times = ts
+			if e := of(f, ls); e != nil && len(e.Spark) == 0 {
+				e.Spark = vs
+			}
+		})
+	}
+}
+
+// entityKey is the kind and the identity, of the labels by or of all.
+func entityKey(k query.EntityKind, by []string, ls map[string]string) string {
+	if by == nil {
+		for l := range ls {
+			by = append(by, l)
+		}
+		slices.Sort(by)
+	}
+	var b strings.Builder
+	b.WriteString(string(k))
+	for _, l := range by {
+		b.WriteString("\x00" + l + "\x00" + ls[l])
+	}
+	return b.String()
+}
+
+// hostNames gives the names that machines have, by instance.
+func hostNames(q *asker) map[string]string {
+	names := map[string]string{}
+	q.each(`node_uname_info`, func(ls map[string]string, _ float64) { names[ls["instance"]] = ls["nodename"] })
+	return names
+}
+
+type entityPanels struct {
+	Kind    query.EntityKind  `json:"kind"`
+	Name    string            `json:"name"`
+	Labels  map[string]string `json:"labels"`
+	Sources []string          `json:"sources"`
+	// WindowSeconds is the range that rates are taken over.
+	WindowSeconds float64       `json:"window_seconds"`
+	Panels        []query.Panel `json:"panels"`
+}
+
+// signalsOf gives the panels of one entity. All parameters but step are labels
+// of its identity.
+func (s *Server) signalsOf(w http.ResponseWriter, r *http.Request, t *Tenant) error {
+	id := map[string]string{}
+	var step time.Duration
+	for k, vs := range r.URL.Query() {
+		switch {
+		case len(vs) != 1:
+			return record.Errorf(record.Invalid, "%s: given %d times; want once", k, len(vs))
+		case k == "step":
+			d, err := time.ParseDuration(vs[0])
+			if err != nil || d <= 0 || d > 31*24*time.Hour {
+				return record.Errorf(record.Invalid, "step: %q; want a duration such as 15s, at most 744h", vs[0])
+			}
+			step = d
+		case k != "vedette_tenant":
+			id[k] = vs[0]
+		}
+	}
+	now := time.Now()
+	e, err := query.EntityOf(r.Context(), t.Queryable, now, query.EntityKind(r.PathValue("kind")), id)
+	if err != nil {
+		return err
+	}
+	ps, err := e.Panels(r.Context(), t.Queryable, now, step)
+	if err != nil {
+		return err
+	}
+	v := entityPanels{e.Kind, e.Name, e.Labels, e.Sources, e.Window(step).Seconds(), ps}
+	if e.Kind == query.KindHost {
+		v.Name = cmp.Or(hostNames(&asker{ctx: r.Context(), t: t, now: now})[e.Labels["instance"]], v.Name)
+	}
+	writeJSON(w, v)
+	return nil
+}
