@@ -110,6 +110,8 @@ type Figure struct {
 	By []string
 	// Scale turns a value into the column's unit.
 	Scale float64
+	// What names the value among several of one column: CPU, memory.
+	What string
 	// Rank tells alternatives apart: for one entity the lowest that answers
 	// counts, and of several of one rank the largest value.
 	Rank int
@@ -310,13 +312,11 @@ func (e Entity) Window(step time.Duration) time.Duration {
 // points step apart: the four golden signals first, then what is particular to
 // the kind.
 func (e Entity) Panels(ctx context.Context, q storage.Queryable, now time.Time, step time.Duration) ([]Panel, error) {
-	mint, maxt := now.Add(-Present).UnixMilli(), now.UnixMilli()
-	qr, err := q.Querier(mint, maxt)
+	look, err := newLookup(ctx, q, now, e.Labels)
 	if err != nil {
-		return nil, fmt.Errorf("open the series of the last %v: %w", Present, err)
+		return nil, err
 	}
-	defer qr.Close()
-	look := &lookup{ctx: ctx, q: qr, mint: mint, maxt: maxt, of: e.Labels, recent: map[string]recent{}, labels: map[string][]string{}}
+	defer look.q.Close()
 	write := writing{of: e.Labels, window: e.Window(step)}
 	var out []Panel
 	add := func(templates []panel) {
@@ -364,6 +364,15 @@ type lookup struct {
 	recent     map[string]recent   // by selector without matchers of its own
 	labels     map[string][]string // values of labels, by the same and the label
 	err        error
+}
+
+func newLookup(ctx context.Context, q storage.Queryable, now time.Time, of map[string]string) (*lookup, error) {
+	k := &lookup{ctx: ctx, mint: now.Add(-Present).UnixMilli(), maxt: now.UnixMilli(), of: of, recent: map[string]recent{}, labels: map[string][]string{}}
+	var err error
+	if k.q, err = q.Querier(k.mint, k.maxt); err != nil {
+		return nil, fmt.Errorf("open the series of the last %v: %w", Present, err)
+	}
+	return k, nil
 }
 
 // has reports whether every series that the expression selects is there in the
@@ -414,12 +423,11 @@ func (k *lookup) values(s selector, label string) []string {
 // Overview gives the queries that fill a list of entities: one for each column of
 // each naming habit in use, whatever the number of entities.
 func Overview(ctx context.Context, q storage.Queryable, now time.Time, es []Entity) ([]Figure, error) {
-	qr, err := q.Querier(now.Add(-Present).UnixMilli(), now.UnixMilli())
+	look, err := newLookup(ctx, q, now, nil)
 	if err != nil {
-		return nil, fmt.Errorf("open the series of the last %v: %w", Present, err)
+		return nil, err
 	}
-	defer qr.Close()
-	look := &lookup{ctx: ctx, q: qr, mint: now.Add(-Present).UnixMilli(), maxt: now.UnixMilli(), recent: map[string]recent{}, labels: map[string][]string{}}
+	defer look.q.Close()
 	type group struct {
 		kind   EntityKind
 		by     []string
@@ -447,24 +455,39 @@ func Overview(ctx context.Context, q storage.Queryable, now time.Time, es []Enti
 	for _, k := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[k]
 		slices.SortFunc(g.recs, func(a, b *recogniser) int { return cmp.Compare(a.rank, b.rank) })
-		write := writing{by: g.by, window: g.window}
-		rank := 0
-		add := func(templates []panel) {
-			for _, t := range templates {
-				for _, l := range t.lines {
-					if l.col != "" && look.has(t, l.expr) {
-						out = append(out, Figure{g.kind, l.col, write.expr(l.expr), g.by, cmp.Or(l.scale, 1), rank})
-					}
-				}
-				rank++
-			}
-		}
-		for _, r := range g.recs {
-			add(r.panels)
-		}
-		add(companions(g.kind))
+		out = append(out, look.figures(g.kind, g.recs, writing{by: g.by, window: g.window})...)
 	}
 	return out, look.err
+}
+
+// Figures gives the queries of the entity's own columns; By is nil.
+func (e Entity) Figures(ctx context.Context, q storage.Queryable, now time.Time) ([]Figure, error) {
+	look, err := newLookup(ctx, q, now, e.Labels)
+	if err != nil {
+		return nil, err
+	}
+	defer look.q.Close()
+	return look.figures(e.Kind, e.by, writing{of: e.Labels, window: e.Window(0)}), look.err
+}
+
+func (k *lookup) figures(kind EntityKind, recs []*recogniser, write writing) []Figure {
+	var out []Figure
+	rank := 0
+	add := func(templates []panel) {
+		for _, t := range templates {
+			for _, l := range t.lines {
+				if l.col != "" && k.has(t, l.expr) {
+					out = append(out, Figure{Kind: kind, Column: l.col, Expr: write.expr(l.expr), By: write.by, Scale: cmp.Or(l.scale, 1), What: l.legend, Rank: rank})
+				}
+			}
+			rank++
+		}
+	}
+	for _, r := range recs {
+		add(r.panels)
+	}
+	add(companions(kind))
+	return out
 }
 
 // selector is <name@only matchers> of a template.

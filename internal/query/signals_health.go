@@ -8,12 +8,14 @@ type Figures struct {
 	Errors     *float64 `json:"error_ratio"` // 0 to 1
 	P99        *float64 `json:"p99"`         // seconds
 	Saturation *float64 `json:"saturation"`  // 0 to 1
-	Depth      *float64 `json:"depth"`       // messages
-	Up         *float64 `json:"up"`          // 1 or 0
+	// SaturationOf is what is in use: CPU, memory, connections.
+	SaturationOf string   `json:"saturation_of"`
+	Depth        *float64 `json:"depth"` // messages
+	Up           *float64 `json:"up"`    // 1 or 0
 }
 
-// Set puts a value into a column.
-func (f *Figures) Set(c Column, v float64) {
+// Set puts a value into a column; what names it among several.
+func (f *Figures) Set(c Column, v float64, what string) {
 	switch c {
 	case ColRate:
 		f.Rate = &v
@@ -22,7 +24,7 @@ func (f *Figures) Set(c Column, v float64) {
 	case ColP99:
 		f.P99 = &v
 	case ColSaturation:
-		f.Saturation = &v
+		f.Saturation, f.SaturationOf = &v, what
 	case ColDepth:
 		f.Depth = &v
 	case ColUp:
@@ -62,7 +64,7 @@ func (t Thresholds) Judge(f Figures) (state, why string) {
 		}
 	}
 	if f.Saturation != nil {
-		text := fmt.Sprintf("%.3g %% of its limit is in use", 100**f.Saturation)
+		text := fmt.Sprintf("%s: %.3g %% of the limit", f.SaturationOf, 100**f.Saturation)
 		switch {
 		case *f.Saturation >= t.SaturationPage:
 			worse("page", text)

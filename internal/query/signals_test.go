@@ -443,7 +443,7 @@ func TestSignalsJudge(t *testing.T) {
 		t.Helper()
 		var x query.Figures
 		for c, v := range set {
-			x.Set(c, v)
+			x.Set(c, v, "CPU")
 		}
 		if got, why := query.DefaultThresholds.Judge(x); got != want || (why == "") != (want == "ok") {
 			t.Errorf("%v: got %s because %q, want %s", set, got, why, want)

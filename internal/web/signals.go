@@ -20,7 +20,7 @@ type entityView struct {
 	Text    string            `json:"text"`  // why it is not ok
 	query.Figures
 	// Spark is the rate of the last hour at the list's times.
-	Spark []*float64 `json:"spark"`
+	Spark []*float64 `json:"spark,omitempty"`
 }
 
 type signalsView struct {
@@ -46,38 +46,20 @@ func (s *Server) signals(w http.ResponseWriter, r *http.Request, t *Tenant) erro
 	}
 	q := &asker{ctx: r.Context(), t: t, now: now}
 	v := signalsView{At: now.UTC(), PresentSeconds: query.Present.Seconds(), Times: []int64{}, Entities: make([]entityView, len(es))}
-	of := make(map[string]*entityView, len(es))
+	at := make(map[string]*entityView, len(es))
 	for i, e := range es {
-		v.Entities[i] = entityView{Kind: e.Kind, Name: e.Name, Labels: e.Labels, Sources: e.Sources, Spark: []*float64{}}
-		of[entityKey(e.Kind, nil, e.Labels)] = &v.Entities[i]
+		v.Entities[i] = entityView{Kind: e.Kind, Name: e.Name, Labels: e.Labels, Sources: e.Sources}
+		at[entityKey(e.Kind, nil, e.Labels)] = &v.Entities[i]
 	}
+	of := func(f query.Figure, ls map[string]string) *entityView { return at[entityKey(f.Kind, f.By, ls)] }
+	measure(q, figures, func(f query.Figure, ls map[string]string) *query.Figures {
+		if e := of(f, ls); e != nil {
+			return &e.Figures
+		}
+		return nil
+	})
+	sparks(q, figures, &v, of)
 	names := hostNames(q)
-	// What an alternative of lower rank said stands.
-	type cell struct {
-		of     *entityView
-		column query.Column
-	}
-	type said struct {
-		rank int
-		v    float64
-	}
-	cells := map[cell]said{}
-	for _, f := range figures {
-		q.each(f.Expr, func(ls map[string]string, x float64) {
-			e := of[entityKey(f.Kind, f.By, ls)]
-			if e == nil || num(x) == nil {
-				return
-			}
-			c := cell{e, f.Column}
-			if was, ok := cells[c]; !ok || was.rank == f.Rank && x*f.Scale > was.v {
-				cells[c] = said{f.Rank, x * f.Scale}
-			}
-		})
-	}
-	for c, x := range cells {
-		c.of.Set(c.column, x.v)
-	}
-	sparks(q, figures, &v, func(f query.Figure, ls map[string]string) *entityView { return of[entityKey(f.Kind, f.By, ls)] })
 	for i := range v.Entities {
 		e := &v.Entities[i]
 		e.State, e.Text = query.DefaultThresholds.Judge(e.Figures)
@@ -90,6 +72,34 @@ func (s *Server) signals(w http.ResponseWriter, r *http.Request, t *Tenant) erro
 	}
 	writeJSON(w, v)
 	return nil
+}
+
+// measure asks for the figures and puts each where of says. What an alternative
+// of lower rank said stands; of several of one rank the largest does.
+func measure(q *asker, figures []query.Figure, of func(query.Figure, map[string]string) *query.Figures) {
+	type cell struct {
+		of     *query.Figures
+		column query.Column
+	}
+	type said struct {
+		rank int
+		v    float64
+	}
+	cells := map[cell]said{}
+	for _, f := range figures {
+		q.each(f.Expr, func(ls map[string]string, x float64) {
+			x *= f.Scale
+			e := of(f, ls)
+			if e == nil || num(x) == nil {
+				return
+			}
+			c := cell{e, f.Column}
+			if was, ok := cells[c]; !ok || was.rank == f.Rank && x > was.v {
+				cells[c] = said{f.Rank, x}
+				e.Set(f.Column, x, f.What)
+			}
+		})
+	}
 }
 
 // sparks fills in the rates of the last hour.
@@ -132,10 +142,7 @@ func hostNames(q *asker) map[string]string {
 }
 
 type entityPanels struct {
-	Kind    query.EntityKind  `json:"kind"`
-	Name    string            `json:"name"`
-	Labels  map[string]string `json:"labels"`
-	Sources []string          `json:"sources"`
+	entityView
 	// WindowSeconds is the range that rates are taken over.
 	WindowSeconds float64       `json:"window_seconds"`
 	Panels        []query.Panel `json:"panels"`
@@ -169,9 +176,19 @@ func (s *Server) signalsOf(w http.ResponseWriter, r *http.Request, t *Tenant) er
 	if err != nil {
 		return err
 	}
-	v := entityPanels{e.Kind, e.Name, e.Labels, e.Sources, e.Window(step).Seconds(), ps}
+	figures, err := e.Figures(r.Context(), t.Queryable, now)
+	if err != nil {
+		return err
+	}
+	q := &asker{ctx: r.Context(), t: t, now: now}
+	v := entityPanels{entityView{Kind: e.Kind, Name: e.Name, Labels: e.Labels, Sources: e.Sources}, e.Window(step).Seconds(), ps}
+	measure(q, figures, func(query.Figure, map[string]string) *query.Figures { return &v.Figures })
+	v.State, v.Text = query.DefaultThresholds.Judge(v.Figures)
 	if e.Kind == query.KindHost {
-		v.Name = cmp.Or(hostNames(&asker{ctx: r.Context(), t: t, now: now})[e.Labels["instance"]], v.Name)
+		v.Name = cmp.Or(hostNames(q)[e.Labels["instance"]], v.Name)
+	}
+	if q.err != nil {
+		return q.err
 	}
 	writeJSON(w, v)
 	return nil
