@@ -319,8 +319,8 @@ func (e Entity) Panels(ctx context.Context, q storage.Queryable, now time.Time, 
 	defer look.q.Close()
 	write := writing{of: e.Labels, window: e.Window(step)}
 	var out []Panel
+	filled := map[string]bool{}
 	add := func(templates []panel) {
-		filled := map[string]bool{}
 		for _, t := range templates {
 			if t.slot != "" && filled[t.slot] {
 				continue

@@ -50,11 +50,13 @@ const noDisk = `fstype!~"(dev)?tmpfs|ramfs|squashfs|iso9660|efivarfs"`
 // hosts are machines, by node_exporter's names and by those of OpenTelemetry's
 // system metrics, as the collector's hostmetrics receiver writes them.
 func hosts() []*recogniser {
-	const hour = `[6h]`
-	left := func(avail string) string { return avail + ` / (0 - (deriv(` + avail + hour + `) < 0)) / 86400 < 365` }
+	// A pace of less than three hours is none.
+	left := func(avail string) string {
+		return `(` + avail + ` / (0 - (deriv(` + avail + `[6h]) < 0)) / 86400 < 365) and ` + avail + ` offset 3h`
+	}
 	daysLeft := func(avail string) panel {
 		p := lines("", "Days until a disk is full", "days", Detail, line{"{{mountpoint}}", left(avail), "", 0})
-		p.empty = "At the pace of the last 6 hours no disk fills within a year."
+		p.empty = "At the pace of the last 6 hours no disk fills within a year, or it is watched for less than 3 hours."
 		return p
 	}
 	node := &recogniser{kind: KindHost, source: "node_exporter", evidence: []string{"node_cpu_seconds_total"}, identity: instanceID, panels: []panel{
@@ -69,7 +71,7 @@ func hosts() []*recogniser {
 			line{"send errors", `sum(rate(<node_network_transmit_errs_total device!="lo">[$w]))`, "", 0},
 			line{"receive drops", `sum(rate(<node_network_receive_drop_total device!="lo">[$w]))`, "", 0},
 			line{"send drops", `sum(rate(<node_network_transmit_drop_total device!="lo">[$w]))`, "", 0}),
-		lines("", "In use", "ratio", Saturation,
+		lines("", "CPU, memory and disk in use", "ratio", Saturation,
 			line{"CPU", `1 - avg $by(rate(<node_cpu_seconds_total mode="idle">[$w]))`, ColSaturation, 0},
 			line{"memory", `1 - sum $by(<node_memory_MemAvailable_bytes>) / sum $by(<node_memory_MemTotal_bytes>)`, ColSaturation, 0},
 			line{"fullest disk", `max $by(1 - <node_filesystem_avail_bytes ` + noDisk + `> / (<node_filesystem_size_bytes ` + noDisk + `> > 0))`, ColSaturation, 0}),

@@ -193,7 +193,7 @@ func (h requestHistogram) recogniser() *recogniser {
 				break
 			}
 			ps = append(ps, panel{slot: h.what + " errors", title: h.what + " requests that failed", unit: "ratio", signal: Errors, native: native, label: e.label, like: e.like,
-				lines: []line{{e.label + strings.NewReplacer(`"`, "", `=~`, " ", `!=`, " any", "=", " ", "(?i)", "").Replace(e.match), x(ratio(bad(quoteName(e.label)+e.match), bad(quoteName(e.label)+e.told()), all)), ColErrors, 0}}})
+				lines: []line{{"failed", x(ratio(bad(quoteName(e.label)+e.match), bad(quoteName(e.label)+e.told()), all)), ColErrors, 0}}})
 		}
 		for _, l := range routeLabels {
 			ps = append(ps, panel{slot: h.what + " routes", title: h.what + " requests by " + l, unit: "/s", signal: Detail, native: native, label: l,
@@ -286,7 +286,7 @@ func companions(k EntityKind) []panel {
 			line{"held back", `sum $by(rate(<container_cpu_cfs_throttled_periods_total>[$w])) / (sum $by(rate(<container_cpu_cfs_periods_total>[$w])) > 0)`, "", 0}),
 		lines("", "Open files, of their limit", "ratio", Saturation,
 			line{"open files", `max $by(<process_open_fds> / (<process_max_fds> > 0))`, ColSaturation, 0}),
-		lines("", "CPU", "cores", Saturation,
+		lines("", "CPU", "cores", Detail,
 			line{"{{instance}}", `sum by (instance) (rate(<process_cpu_seconds_total>[$w]))`, "", 0},
 			line{"{{instance}}", `sum by (instance) (rate(<process_cpu_time_seconds_total>[$w]))`, "", 0}),
 		lines("", "Memory", "bytes", Detail,

@@ -45,6 +45,21 @@ func (r *rig) goes(ls labels.Labels, from, step float64, ago time.Duration) {
 	}
 }
 
+// old writes where a series stood in the seven hours before, each five minutes.
+func (r *rig) old(ls labels.Labels, from, step float64) {
+	r.t.Helper()
+	app := r.store.Appender(context.Background())
+	for i := range 78 {
+		ago := 7*time.Hour - time.Duration(i)*5*time.Minute
+		if _, err := app.Append(0, ls, signalsEnd.Add(-ago).UnixMilli(), from-step*float64((ago-30*time.Minute)/(15*time.Second))); err != nil {
+			r.t.Fatalf("append %s: %v", ls, err)
+		}
+	}
+	if err := app.Commit(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // native is the same for a native histogram of 10 more observations each.
 func (r *rig) native(ls labels.Labels) {
 	r.t.Helper()
@@ -88,6 +103,9 @@ func (r *rig) load(path string) {
 			r.t.Fatalf("%s: %v", text, err)
 		}
 		r.goes(ls, from, step, 0)
+		if strings.Contains(ls.Get(labels.MetricName), "_filesystem_") {
+			r.old(ls, from, step)
+		}
 	}
 }
 
@@ -138,7 +156,7 @@ func ls(ss ...string) labels.Labels { return labels.FromStrings(ss...) }
 // TestSignalsOfExporters holds every expression of the table against what its
 // exporter says: each is shown for some sender, parses and has data.
 func TestSignalsOfExporters(t *testing.T) {
-	r := newRig(t, metric.Config{}, -1)
+	r := newRig(t, metric.Config{OutOfOrder: 8 * time.Hour}, -1)
 	r.load("testdata/signals.series")
 	shown := map[string]bool{}
 	var found []string
@@ -349,6 +367,26 @@ func TestSignalsIdentity(t *testing.T) {
 	}
 }
 
+// TestSignalsOnce shows what two habits of one service tell alike only once.
+func TestSignalsOnce(t *testing.T) {
+	r := newRig(t, metric.Config{}, -1)
+	r.goes(ls("__name__", "http_requests_total", "job", "a", "code", "200"), 0, 15, 0)
+	r.goes(ls("__name__", "http_request_duration_seconds_count", "job", "a", "code", "200"), 0, 15, 0)
+	r.goes(ls("__name__", "rpc_server_duration_seconds_count", "job", "a"), 0, 15, 0)
+	es := r.entities()
+	if len(es) != 1 {
+		t.Fatalf("found %v, want one", es)
+	}
+	var got []string
+	for _, p := range r.panels(es[0]) {
+		got = append(got, string(p.Signal)+" "+p.Title)
+	}
+	want := []string{"traffic HTTP requests", "traffic RPC requests", "errors HTTP requests that failed"}
+	if !slices.Equal(got, want) {
+		t.Errorf("shows %q, want %q", got, want)
+	}
+}
+
 // TestSignalsNoGuess leaves out errors where the label that usually tells them
 // holds something else.
 func TestSignalsNoGuess(t *testing.T) {
@@ -405,7 +443,7 @@ func TestSignalsQuoting(t *testing.T) {
 }
 
 func TestSignalsOverview(t *testing.T) {
-	r := newRig(t, metric.Config{}, -1)
+	r := newRig(t, metric.Config{OutOfOrder: 8 * time.Hour}, -1)
 	r.load("testdata/signals.series")
 	es := r.entities()
 	fs, err := query.Overview(context.Background(), r.store, signalsEnd, es)

@@ -267,6 +267,8 @@ function LinePanel({ p, data, step, height, twin, ticks }: DrawProps) {
         to={data.to}
         format={format}
         height={height}
+        // A share of a limit is read against all of it; noise of errors is not blown up.
+        top={p.unit !== 'ratio' ? undefined : p.signal === 'saturation' ? 1 : 0.01}
         ticks={ticks}
         sync="signals"
         theme={t}

@@ -10,7 +10,7 @@ export interface Heat {
   rates: (number | null)[][];
 }
 
-const mostRows = 40;
+const mostRows = 34;
 
 /** A classic histogram: one series for each le, each counting what is below it too. */
 export function classicHeat(series: PromSeries[], times: number[], step: number): Heat {
@@ -35,7 +35,7 @@ export function classicHeat(series: PromSeries[], times: number[], step: number)
   return trimHeat({ times, step, rows: by.map((x, i) => ({ lo: i ? by[i - 1]!.le : 0, hi: x.le })), rates });
 }
 
-/** A native histogram: buckets may differ from time to time; they are joined on a common grid of at most 40 rows. */
+/** A native histogram: buckets may differ from time to time; they are joined on a common grid of at most 34 filled rows. */
 export function nativeHeat(points: [number, Histogram][], times: number[], step: number): Heat {
   const cells: { i: number; lo: number; hi: number; n: number }[] = [];
   const seen = new Set<number>();
