@@ -174,9 +174,31 @@ func queues() []*recogniser {
 			lines("members", "Members of the group", "", Detail, line{"members", `max(<kafka_consumergroup_members@consumergroup,cluster,namespace,environment>)`, "", 0}),
 			lines("growth", "Growth of the lag", "/s", Detail, line{"growth", `sum(deriv(<kafka_consumergroup_lag>[10m]))`, "", 0}),
 		}},
+		ownQueue(),
 		rabbit("rabbitmq_queue_messages"),
 		rabbit("rabbitmq_detailed_queue_messages"),
 	}
+}
+
+// ownQueue is a queue within a process, by the names of instrument/golden.
+func ownQueue() *recogniser {
+	const wait = "queue_wait_duration_seconds"
+	native := heatmap("Time in the queue", "s", 1, `sum(rate(<`+wait+`>[$w]))`, `sum $by(rate(<`+wait+`>[$w]))`)
+	native.native = true
+	taken := lines("taken", "Taken", "/s", Traffic, line{"taken", `histogram_count(sum $by(rate(<` + wait + `>[$w])))`, ColRate, 0})
+	taken.native = true
+	return &recogniser{kind: KindQueue, source: "instrument/golden", evidence: []string{"queue_oldest_age_seconds"},
+		identity: [][]string{{"queue", "service_name"}, {"queue", "service"}, {"queue", "job"}}, panels: []panel{
+			native,
+			heatmap("Time in the queue", "s", 1, `sum by (le) (rate(<`+wait+`_bucket>[$w]))`, `sum by (le$,) (rate(<`+wait+`_bucket>[$w]))`),
+			lines("", "Age of the oldest", "s", Latency, line{"oldest", `max(<queue_oldest_age_seconds>)`, "", 0}),
+			taken,
+			lines("taken", "Taken", "/s", Traffic, line{"taken", `sum $by(rate(<` + wait + `_count>[$w]))`, ColRate, 0}),
+			lines("", "Put in", "/s", Traffic, line{"put in", `sum(rate(<queue_in_total>[$w]))`, "", 0}),
+			lines("", "Dropped or not let in", "/s", Errors, line{"dropped", `sum(rate(<queue_dropped_total>[$w]))`, "", 0}),
+			lines("", "Full", "ratio", Saturation, line{"queue", `max $by(<queue_saturation>)`, ColSaturation, 0}),
+			lines("", "Depth", "", Saturation, line{"depth", `sum $by(<queue_depth>)`, ColDepth, 0}, line{"capacity", `sum(<queue_capacity>)`, "", 0}),
+		}}
 }
 
 // databases go by the names of postgres_exporter, mysqld_exporter and
@@ -198,6 +220,8 @@ func databases() []*recogniser {
 				line{"connections", `sum $by(<pg_stat_database_numbackends>) / (max $by(<pg_settings_max_connections>) > 0)`, ColSaturation, 0}),
 			lines("", "Connections by state", "", Detail, line{"{{state}}", `sum by (state) (<pg_stat_activity_count>)`, "", 0}),
 			lines("", "Slowest statements by share of time", "s/s", Detail, line{"{{queryid}}", `topk(10, sum by (queryid) (rate(<pg_stat_statements_seconds_total>[$w])))`, "", 0}),
+			lines("", "Statements that are slow or blocked now", "", Detail,
+				line{"slow", `sum(<pg_slow_queries>)`, "", 0}, line{"blocked", `sum(<pg_blocked_queries>)`, "", 0}),
 			lines("replica lag", "Replica lag", "s", Detail, line{"lag", `max(<pg_replication_lag_seconds>)`, "", 0}),
 			lines("replica lag", "Replica lag", "s", Detail, line{"lag", `max(<pg_replication_lag>)`, "", 0}),
 			lines("", "Replicas behind", "bytes", Detail, line{"{{application_name}}", `max by (application_name) (<pg_stat_replication_pg_wal_lsn_diff>)`, "", 0}),
@@ -220,6 +244,7 @@ func databases() []*recogniser {
 			lines("", "Connections, of their limit", "ratio", Saturation,
 				line{"connections", `max $by(<mysql_global_status_threads_connected>) / (max $by(<mysql_global_variables_max_connections>) > 0)`, ColSaturation, 0}),
 			lines("", "Connections", "", Detail, line{"open", `max(<mysql_global_status_threads_connected>)`, "", 0}, line{"at work", `max(<mysql_global_status_threads_running>)`, "", 0}),
+			lines("", "Statements that are slow now", "", Detail, line{"slow", `sum(<mysql_slow_queries_running>)`, "", 0}),
 			lines("", "Slow statements", "/s", Detail, line{"slow", `sum(rate(<mysql_global_status_slow_queries>[$w]))`, "", 0}),
 			lines("", "Slowest statements by share of time", "s/s", Detail,
 				line{"{{digest}}", `topk(10, sum by (digest) (rate(<mysql_perf_schema_events_statements_seconds_total>[$w])))`, "", 0}),
@@ -234,6 +259,7 @@ func databases() []*recogniser {
 			lines("", "Commands", "/s", Traffic, line{"commands", `sum $by(rate(<redis_commands_processed_total>[$w]))`, ColRate, 0}),
 			lines("", "Refused and failed", "/s", Errors,
 				line{"connections refused", `sum(rate(<redis_rejected_connections_total>[$w]))`, "", 0},
+				line{"commands failed", `sum(rate(<redis_commands_failed_calls_total>[$w]))`, "", 0},
 				line{"{{err}}", `sum by (err) (rate(<redis_errors_total>[$w]))`, "", 0}),
 			lines("", "In use, of the limit", "ratio", Saturation,
 				line{"memory", `max $by(<redis_memory_used_bytes>) / (max $by(<redis_memory_max_bytes>) > 0)`, ColSaturation, 0},

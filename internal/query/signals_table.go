@@ -71,7 +71,7 @@ func recognisers() []*recogniser {
 	for _, h := range requestHistograms {
 		out = append(out, h.recogniser())
 	}
-	out = append(out, requestCounters(), grpcCounter())
+	out = append(out, requestCounters(), grpcCounter(), pipeline())
 	out = append(out, proxies()...)
 	out = append(out, hosts()...)
 	out = append(out, queues()...)
@@ -260,6 +260,26 @@ func grpcCounter() *recogniser {
 	}}
 }
 
+// pipeline is a service that passes messages through stages, by the names of
+// instrument/golden. A counter of failures is there from the first failure on.
+func pipeline() *recogniser {
+	in := `sum $by(rate(<stage_in_total>[$w]))`
+	native := lines("stage time", "Stages, 99 % within", "s", Latency, line{"{{stage}}", `histogram_quantile(0.99, sum by (stage$,) (rate(<stage_duration_seconds>[$w])))`, ColP99, 0})
+	native.native = true
+	return &recogniser{kind: KindService, source: "instrument/golden", evidence: []string{"stage_out_total"}, identity: serviceID, panels: []panel{
+		native,
+		lines("stage time", "Stages, 99 % within", "s", Latency, line{"{{stage}}", `histogram_quantile(0.99, sum by (le, stage$,) (rate(<stage_duration_seconds_bucket>[$w])))`, ColP99, 0}),
+		lines("", "Messages into stages", "/s", Traffic, line{"{{stage}}", `sum by (stage) (rate(<stage_in_total>[$w]))`, "", 0}, line{"all", in, ColRate, 0}),
+		lines("stage errors", "Messages that failed", "ratio", Errors, line{"failed", ratio(`sum $by(rate(<stage_failed_total>[$w]))`, in, in), ColErrors, 0}),
+		lines("stage errors", "Messages that failed", "ratio", Errors, line{"failed", `0 * ` + in, ColErrors, 0}),
+		lines("", "Failures by reason", "/s", Detail, line{"{{stage}} {{reason}}", `sum by (stage, reason) (rate(<stage_failed_total>[$w]))`, "", 0}),
+		lines("", "Messages under way", "", Detail, line{"{{stage}}", `sum by (stage) (<stage_active>)`, "", 0}),
+		lines("", "Largest customers", "/s", Detail, line{"{{customer}}", `topk(10, sum by (customer) (rate(<stage_customer_in_total>[$w])))`, "", 0}),
+		lines("", "Customers whose messages fail most", "ratio", Detail, line{"{{customer}}",
+			`topk(10, sum by (customer) (rate(<stage_customer_failed_total>[$w])) / (sum by (customer) (rate(<stage_customer_in_total>[$w])) > 0))`, "", 0}),
+	}}
+}
+
 // lines is a panel of lines. What shares the slot is an alternative.
 func lines(slot, title, unit string, s Signal, of ...line) panel {
 	return panel{slot: slot, title: title, unit: unit, signal: s, lines: of}
@@ -272,14 +292,16 @@ func companions(k EntityKind) []panel {
 		return nil
 	}
 	return []panel{
-		lines("requests under way", "Requests under way, of their limit", "ratio", Saturation,
-			line{"requests", `max $by(<http_server_utilization>)`, ColSaturation, 0}),
+		lines("requests under way", "Requests under way, of their limit", "ratio", Saturation, // instrument/golden's own gauge
+			line{"requests", `max $by(<http_server_saturation>)`, ColSaturation, 0}),
 		lines("requests under way", "Requests under way, of their limit", "ratio", Saturation,
 			line{"requests", `sum $by(<http_server_active_requests>) / (sum $by(<http_server_active_requests_limit>) > 0)`, ColSaturation, 0}),
 		lines("requests under way", "Requests under way", "", Saturation,
 			line{"under way", `sum(<http_server_active_requests>)`, "", 0},
 			line{"under way", `sum(<http.server.active_requests>)`, "", 0},
-			line{"under way", `sum(<rpc_server_active_requests>)`, "", 0}),
+			line{"under way", `sum(<rpc_server_active_calls>)`, "", 0}),
+		lines("", "Worker pools, in work and waiting of their size", "ratio", Saturation,
+			line{"{{pool}}", `max by (pool$,) (<pool_saturation>)`, ColSaturation, 0}),
 		lines("", "Database connections, of their limit", "ratio", Saturation,
 			line{"connections", `max $by(<hikaricp_connections_active> / (<hikaricp_connections_max> > 0))`, ColSaturation, 0}),
 		lines("", "Time that a CPU limit held it back", "ratio", Saturation,

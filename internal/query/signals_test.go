@@ -179,14 +179,33 @@ func TestSignalsOfExporters(t *testing.T) {
 	}
 	want := []string{
 		"service counter by Prometheus client libraries", "service dotted by Prometheus client libraries", "service full by Prometheus client libraries",
-		"service ledger by gRPC middleware", "service plain by Prometheus client libraries",
+		"service ledger by gRPC middleware", "service mailer by instrument/golden", "service plain by Prometheus client libraries", "service printer by instrument/golden",
 		"endpoint pricing by Envoy", "endpoint shop · shop.example.org by ingress-nginx", "endpoint shop@docker by Traefik", "endpoint web by HAProxy",
 		"host 10.0.0.1:9100 by node_exporter", "host web-1 by OpenTelemetry system metrics", "host web-2 by OpenTelemetry system metrics",
-		"queue mail · / by RabbitMQ", "queue orders · billing by Kafka consumer group", "queue r:15693 by RabbitMQ", "queue sms · / by RabbitMQ",
+		"queue letters · mailer by instrument/golden", "queue mail · / by RabbitMQ", "queue orders · billing by Kafka consumer group", "queue r:15693 by RabbitMQ", "queue sms · / by RabbitMQ",
 		"database db:9187 by PostgreSQL", "database my8:9104 by MySQL", "database my:9104 by MySQL", "database old:9187 by PostgreSQL", "database r:9121 by Redis",
 	}
 	if !slices.Equal(found, want) {
 		t.Errorf("found\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
+	}
+	// The same names with native histograms behind them.
+	r.native(ls("__name__", "queue_wait_duration_seconds", "job", "native", "queue", "q"))
+	r.native(ls("__name__", "stage_duration_seconds", "job", "native", "stage", "s"))
+	r.goes(ls("__name__", "queue_oldest_age_seconds", "job", "native", "queue", "q"), 1, 0, 0)
+	r.goes(ls("__name__", "stage_out_total", "job", "native", "stage", "s"), 0, 1, 0)
+	for _, e := range r.entities() {
+		if e.Labels["job"] != "native" {
+			continue
+		}
+		es = append(es, e)
+		for _, p := range r.panels(e) {
+			for _, q := range p.PromQL {
+				shown[q.Expr] = true
+				if len(r.value(q.Expr)) == 0 {
+					t.Errorf("%s %s, %s: no data for %s", e.Kind, e.Name, p.Title, q.Expr)
+				}
+			}
+		}
 	}
 	for _, l := range query.TableLines() {
 		if l.Requests || strings.HasPrefix(l.Template, "sum by (") && strings.Contains(l.Template, "<http_requests_total>") {

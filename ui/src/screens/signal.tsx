@@ -54,7 +54,7 @@ function View({ d }: { d: EntityPage }) {
   const twin = useTwin();
   const range = currentRange();
   const marks = useResource<Marker[]>('markers', (s) => getJSON<{ markers: Marker[] | null }>('/api/v1/markers', s).then((x) => x.markers ?? [], () => []), ['config'], 30000);
-  const ticks = useMemo(() => (marks.data ?? []).map((m) => ({ t: Date.parse(m.at) / 1000, text: m.text })), [marks.data]);
+  const ticks = useMemo(() => (marks.data ?? []).filter((m) => !m.labels?.check).map((m) => ({ t: Date.parse(m.at) / 1000, text: m.text })), [marks.data]);
   const panels = d.panels ?? [];
   const golden = panels.filter((p) => p.signal !== 'detail');
   const detail = panels.filter((p) => p.signal === 'detail');
@@ -73,7 +73,7 @@ function View({ d }: { d: EntityPage }) {
           <PanelView key={p.signal + p.title + i} p={p} twin={twin.on} ticks={ticks} big />
         ))}
       </div>
-      {missing.length > 0 && <p class="soft">No {missing.join(' and no ')} here: nothing it reports tells {missing.length > 1 ? 'them' : 'it'} for sure, and a guess is not shown.</p>}
+      {missing.length > 0 && <p class="soft missing">No {missing.join(' and no ')} here: nothing that it reports tells of that for sure, and a guess is not shown.</p>}
       {detail.length > 0 && (
         <Section title="In detail" note={range.relative ? undefined : 'of the chosen span'}>
           <div class="multiples of-3 signals">
@@ -95,7 +95,7 @@ interface Filled {
 }
 
 /** Asks the panel's queries for the shown span, while it is near the window, and again while live. */
-function usePanel(p: Panel, step: number): { box: RefObject<HTMLElement | null>; data: Filled | null; error: unknown; reload: () => void } {
+function usePanel(p: Panel, step: number): { box: RefObject<HTMLElement | null>; data: Filled | null; error: unknown; busy: boolean; reload: () => void } {
   const r = useSignal(route);
   const box = useRef<HTMLElement>(null);
   const [seen, setSeen] = useState(false);
@@ -137,7 +137,7 @@ function usePanel(p: Panel, step: number): { box: RefObject<HTMLElement | null>;
       offUser();
     };
   }, [step, seen]);
-  return { box, data: state.data, error: state.key === key ? state.error : null, reload: () => setTick((n) => n + 1) };
+  return { box, data: state.data, error: state.key === key ? state.error : null, busy: seen, reload: () => setTick((n) => n + 1) };
 }
 
 function PanelView({ p, twin, ticks, big }: { p: Panel; twin: boolean; ticks: { t: number; text: string }[]; big?: boolean }) {
@@ -145,7 +145,7 @@ function PanelView({ p, twin, ticks, big }: { p: Panel; twin: boolean; ticks: { 
   const heat = p.kind === 'heatmap';
   // Cells that a person can tell apart: at most 120 in a row.
   const step = heat ? Math.max(autoStep(range, 120), 10) : autoStep(range, 240);
-  const { box, data, error, reload } = usePanel(p, step);
+  const { box, data, error, busy, reload } = usePanel(p, step);
   const [open, setOpen] = useState(false);
   const explore = href(['explore'], { q: p.promql.map((q) => q.expr) });
   const height = big ? 220 : 150;
@@ -172,7 +172,7 @@ function PanelView({ p, twin, ticks, big }: { p: Panel; twin: boolean; ticks: { 
       {error ? (
         <Problem error={error} reload={reload} />
       ) : !data ? (
-        <div class="chart" style={{ minHeight: `${height}px` }} aria-busy="true" />
+        <div class="chart" style={{ minHeight: `${height}px` }} aria-busy={busy} />
       ) : heat ? (
         <HeatPanel p={p} data={data} step={step} height={height} twin={twin} ticks={ticks} />
       ) : (

@@ -61,7 +61,7 @@ function View({ d }: { d: List }) {
       {all.length > 0 && (
         <div class="toolbar">
           <input class="find" type="search" aria-label="Find by name or source" placeholder="find by name or source" value={r.params.get('find') ?? ''} onInput={(e) => setParams({ find: e.currentTarget.value }, true)} />
-          <span class="seg" role="group" aria-label="Kind">
+          <span class="seg kinds" role="group" aria-label="Kind">
             <button aria-pressed={!only} onClick={() => setParams({ kind: '' }, true)}>
               All
             </button>
@@ -142,8 +142,8 @@ function Teach({ some }: { some: boolean }) {
   return (
     <Section title={some ? 'Make a service report' : 'What makes this list fill'} note="nothing is set up: whatever reports under a name that is known appears within a minute">
       <div class="teach">
-        <Snippet title="A Go service, two lines" text={`metrics := instrument.New()\nhttp.ListenAndServe(":8080", golden.Handler(metrics, mux))`}>
-          Packages <code>github.com/vedette-sre/vedette/instrument</code> and <code>instrument/golden</code>.
+        <Snippet title="A Go service, two lines" text={`m := instrument.New(instrument.Config{Service: "checkout"})\nhttp.ListenAndServe(":8080", golden.Handler(m, mux))`}>
+          Packages <code>instrument</code> and <code>instrument/golden</code> of <code>github.com/vedette-sre/vedette</code>; one exporter of <code>instrument/export</code> sends it here, or is scraped.
         </Snippet>
         <Snippet
           title="Any OpenTelemetry SDK or collector"

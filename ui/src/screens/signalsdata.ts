@@ -37,7 +37,7 @@ export type Kind = (typeof kinds)[number];
 
 export const kindNames: Record<Kind, [string, string]> = {
   service: ['service', 'Services'],
-  endpoint: ['endpoint', 'Endpoints of proxies'],
+  endpoint: ['endpoint', 'Proxies'],
   host: ['host', 'Hosts'],
   queue: ['queue', 'Queues'],
   database: ['database', 'Databases'],
@@ -95,7 +95,7 @@ export function listSentence(all: Entity[]): { state: string; text: string } {
 export function entitySentence(e: Entity): string {
   const parts = e.state === 'ok' ? [] : [e.text];
   const told = (word: string) => e.state !== 'ok' && e.text.includes(word);
-  if (e.rate !== null) parts.push(`${sig3(e.rate)} ${e.kind === 'queue' ? 'messages' : e.kind === 'database' ? 'operations' : 'requests'} a second`);
+  if (e.rate !== null && !told('none is taken')) parts.push(`${sig3(e.rate)} ${e.kind === 'queue' ? 'messages' : e.kind === 'database' ? 'operations' : 'requests'} a second`);
   if (e.error_ratio !== null && !told('fail')) parts.push(e.error_ratio === 0 ? 'none fails' : `${percent(e.error_ratio)} fail`);
   if (e.p99 !== null) parts.push(`99 % within ${seconds(e.p99)}`);
   if (e.depth !== null && !told('wait')) parts.push(`${count(e.depth)} ${e.depth === 1 ? 'waits' : 'wait'}`);
