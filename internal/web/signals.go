@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -59,12 +58,12 @@ func (s *Server) signals(w http.ResponseWriter, r *http.Request, t *Tenant) erro
 		return nil
 	})
 	sparks(q, figures, &v, of)
-	names := hostNames(q)
+	names := readHostNames(q)
 	for i := range v.Entities {
 		e := &v.Entities[i]
 		e.State, e.Text = query.DefaultThresholds.Judge(e.Figures)
 		if e.Kind == query.KindHost {
-			e.Name = cmp.Or(names[e.Labels["instance"]], e.Name)
+			e.Name = names.of(e.Labels, e.Name)
 		}
 	}
 	if q.err != nil {
@@ -134,11 +133,28 @@ func entityKey(k query.EntityKind, by []string, ls map[string]string) string {
 	return b.String()
 }
 
-// hostNames gives the names that machines have, by instance.
-func hostNames(q *asker) map[string]string {
-	names := map[string]string{}
+// hostNames are the names that machines have, by instance.
+type hostNames map[string]string
+
+func readHostNames(q *asker) hostNames {
+	names := hostNames{}
 	q.each(`node_uname_info`, func(ls map[string]string, _ float64) { names[ls["instance"]] = ls["nodename"] })
 	return names
+}
+
+// of is the name of the machine with the labels, or other if it is not known. One
+// that several report by is told with the instance.
+func (n hostNames) of(labels map[string]string, other string) string {
+	name := n[labels["instance"]]
+	if name == "" {
+		return other
+	}
+	for i, x := range n {
+		if x == name && i != labels["instance"] {
+			return name + " · " + other
+		}
+	}
+	return name
 }
 
 type entityPanels struct {
@@ -185,7 +201,7 @@ func (s *Server) signalsOf(w http.ResponseWriter, r *http.Request, t *Tenant) er
 	measure(q, figures, func(query.Figure, map[string]string) *query.Figures { return &v.Figures })
 	v.State, v.Text = query.DefaultThresholds.Judge(v.Figures)
 	if e.Kind == query.KindHost {
-		v.Name = cmp.Or(hostNames(q)[e.Labels["instance"]], v.Name)
+		v.Name = readHostNames(q).of(e.Labels, v.Name)
 	}
 	if q.err != nil {
 		return q.err
