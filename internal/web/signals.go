@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -164,11 +165,12 @@ type entityPanels struct {
 	Panels        []query.Panel `json:"panels"`
 }
 
-// signalsOf gives the panels of one entity. All parameters but step are labels
-// of its identity.
+// signalsOf gives the panels of one entity as of now or of the parameter time. All
+// parameters but time and step are labels of its identity.
 func (s *Server) signalsOf(w http.ResponseWriter, r *http.Request, t *Tenant) error {
 	id := map[string]string{}
 	var step time.Duration
+	now := time.Now()
 	for k, vs := range r.URL.Query() {
 		switch {
 		case len(vs) != 1:
@@ -179,11 +181,16 @@ func (s *Server) signalsOf(w http.ResponseWriter, r *http.Request, t *Tenant) er
 				return record.Errorf(record.Invalid, "step: %q; want a duration such as 15s, at most 744h", vs[0])
 			}
 			step = d
+		case k == "time":
+			sec, err := strconv.ParseInt(vs[0], 10, 64)
+			if err != nil || sec <= 0 || sec > now.Unix()+60 {
+				return record.Errorf(record.Invalid, "time: %q; want Unix seconds of the past", vs[0])
+			}
+			now = time.Unix(sec, 0)
 		case k != "vedette_tenant":
 			id[k] = vs[0]
 		}
 	}
-	now := time.Now()
 	e, err := query.EntityOf(r.Context(), t.Queryable, now, query.EntityKind(r.PathValue("kind")), id)
 	if err != nil {
 		return err

@@ -118,7 +118,7 @@ const groups = { http_route: ['/prices', '/prices/{sku}', '/quote', '/healthz'],
 /** The answer to a query of a panel, or undefined for any other. */
 export function answer(q) {
   const expr = q.get('query') ?? '';
-  if (!/signal_|_duration_seconds|kafka_consumergroup_lag|pg_locks_count|sum by \((mode|instance)\)|nginx_ingress/.test(expr) || !q.has('start')) return undefined;
+  if (!/signal_|(server|controller)_[a-z_]*duration_seconds|kafka_consumergroup_lag|pg_locks_count|sum by \((mode|instance)\)|nginx_ingress/.test(expr) || !q.has('start')) return undefined;
   if (/^histogram_quantile\(0\.99, sum by \(job/.test(expr)) return undefined;
   const [start, end, step] = ['start', 'end', 'step'].map((k) => Number(q.get(k)));
   const times = [];

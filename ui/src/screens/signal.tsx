@@ -29,9 +29,11 @@ export default function SignalPage({ kind, id }: { kind: Kind; id: string[] }) {
   const r = useSignal(route);
   const range = currentRange();
   const step = autoStep(range, 240);
+  // What ended long ago is looked at from the end of the chosen span.
+  const time: Record<string, string> = range.relative ? {} : { time: String(Math.min(Math.floor(range.to), Math.floor(Date.now() / 1000))) };
   const res = useResource<EntityPage>(
-    `signals ${kind} ${id.join()} ${step}`,
-    (s) => getJSON<EntityPage>(`/api/v1/signals/${kind}?${new URLSearchParams({ ...labelsOf(id), step: `${step}s` })}`, s),
+    `signals ${kind} ${id.join()} ${step} ${range.relative ? '' : range.to}`,
+    (s) => getJSON<EntityPage>(`/api/v1/signals/${kind}?${new URLSearchParams({ ...labelsOf(id), step: `${step}s`, ...time })}`, s),
     ['now', 'checks'],
     15000,
   );
