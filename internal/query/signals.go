@@ -175,7 +175,7 @@ func EntityOf(ctx context.Context, q storage.Queryable, now time.Time, kind Enti
 			return e, nil
 		}
 	}
-	return Entity{}, record.Errorf(record.NotFound, "no %s with %v reported in the %v before %s; ask for a time at which it did", kind, id, Present, now.UTC().Format(time.RFC3339))
+	return Entity{}, record.Errorf(record.NotFound, "no %s with %s reported in the %v before %s; ask for a time at which it did", kind, labels.FromMap(id), Present, now.UTC().Format(time.RFC3339))
 }
 
 // find groups the evidence by identity.
