@@ -84,7 +84,7 @@ await step('the first screen comes in four files', async () => {
 });
 
 await step('g and a letter go to every screen', async () => {
-  for (const [key, where] of [['c', 'checks'], ['e', 'explore'], ['a', 'alerts'], ['k', 'cardinality'], ['x', 'itself'], ['n', 'now']]) {
+  for (const [key, where] of [['s', 'signals'], ['c', 'checks'], ['e', 'explore'], ['a', 'alerts'], ['k', 'cardinality'], ['x', 'itself'], ['n', 'now']]) {
     await page.keyboard.press('g');
     await page.keyboard.press(key);
     await at(`^#/${where}`);
@@ -303,6 +303,49 @@ if (mock) {
     await page.goto('about:blank');
     await page.goto(base + '/#/checks?find=ethereum&kind=evm');
     await page.waitForFunction(() => document.querySelectorAll('.matrix [data-row]').length === 2);
+  });
+
+  await step('signals are found, opened and read by keyboard', async () => {
+    await page.goto(base + '/#/signals');
+    await page.fill('[aria-label="Find by name or source"]', 'kafka');
+    await at('find=kafka');
+    await page.waitForFunction(() => document.querySelectorAll('main [data-row]').length === 1);
+    await page.fill('[aria-label="Find by name or source"]', '');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('j');
+    await page.keyboard.press('Enter');
+    await at('^#/signals/service\\?.*id=job');
+    await visible('h1 >> text=/pricing: 6.1 % of its requests fail/');
+    await visible('.heatmap canvas');
+    await visible('.heatscale .swatch');
+    await page.focus('.heatmap');
+    await page.keyboard.press('ArrowLeft');
+    await page.waitForFunction(() => /\d+ in \d+ \w+, /.test(document.getElementById('say').textContent));
+    await visible('.heatmap .tip');
+    await page.keyboard.press('t');
+    await at('view=table');
+    await visible('.signal th >> text="p99"');
+    await page.keyboard.press('t');
+    await visible('.heatmap canvas');
+    await page.focus('.heatmap');
+    await page.keyboard.press('ArrowLeft');
+    await page.keyboard.press('Enter');
+    await at('^#/explore\\?.*histogram_quantile');
+    await at('from=\\d+');
+  });
+
+  await step('a click on the heat goes to its time, a drag zooms', async () => {
+    await page.goto(base + '/#/signals/service?id=job%3Dpricing');
+    const box = await (await visible('.heatmap canvas')).boundingBox();
+    await page.mouse.move(box.x + box.width * 0.6, box.y + 80);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.7, box.y + 80, { steps: 4 });
+    await page.mouse.move(box.x + box.width * 0.8, box.y + 80, { steps: 4 });
+    await page.mouse.up();
+    await at('^#/signals/service.*from=\\d+.*to=\\d+');
+    await visible('.heatscale .swatch');
+    await page.mouse.click(box.x + box.width * 0.5, box.y + 90);
+    await at('^#/explore\\?.*from=\\d+');
   });
 
   await step('run now from all places shows each result', async () => {

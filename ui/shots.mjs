@@ -17,6 +17,7 @@ const first = (await get('/api/v1/checks?recent=0').catch(() => ({ checks: [] })
 const rate = encodeURIComponent(mock ? 'sum by (job) (rate(http_requests_total[5m]))' : 'sum by (__name__) ({__name__=~"process_cpu_seconds_total|go_goroutines"})');
 const views = [
   ['now', '#/now'],
+  ['signals', '#/signals'],
   ['checks', '#/checks'],
   ['check', `#/checks/${first}`],
   ['maintenance', '#/checks?tab=maintenance'],
@@ -57,6 +58,15 @@ const more = mock
       ['now-many', '#/now', 'many'],
       ['now-error', '#/now', 'error'],
       ['now-service', '#/now?service=pricing', 'full'],
+      ['signals-many', '#/signals', 'many'],
+      ['signals-empty', '#/signals', 'empty'],
+      ['signals-service', '#/signals/service?id=job%3Dpricing', 'full'],
+      ['signals-hover', '#/signals/service?id=job%3Dpricing', 'full', async (p) => { await p.locator('.heatmap canvas').first().hover({ position: { x: innerWidth(p) / 5, y: 110 } }); await p.waitForTimeout(300); }],
+      ['signals-table', '#/signals/service?id=job%3Dpricing&view=table', 'full'],
+      ['signals-host', '#/signals/host?id=instance%3D10.0.0.11:9100', 'full'],
+      ['signals-queue', '#/signals/queue?id=consumergroup%3Dbilling&id=topic%3Dorders', 'full'],
+      ['signals-database', '#/signals/database?id=instance%3Ddb-1:9187', 'full'],
+      ['signals-gone', '#/signals/service?id=job%3Dgone', 'full'],
       ['checks-many', '#/checks', 'many'],
       ['checks-groups', '#/checks?group=team', 'full'],
       ['checks-empty', '#/checks', 'empty'],

@@ -537,6 +537,12 @@ func (q *asker) by(label, expr string, f func(name string, v float64)) {
 }
 
 func (q *asker) series(label, expr string, start time.Time, step time.Duration, f func(name string, ts []int64, vs []*float64)) {
+	q.ranges(expr, start, step, func(ls map[string]string, ts []int64, vs []*float64) { f(ls[label], ts, vs) })
+}
+
+// ranges hands on every series of a range query that ends now, a value or nil
+// for each time.
+func (q *asker) ranges(expr string, start time.Time, step time.Duration, f func(labels map[string]string, ts []int64, vs []*float64)) {
 	start = start.Truncate(step)
 	qq, err := q.t.Engines.Users.NewRangeQuery(q.ctx, q.t.Queryable, nil, expr, start, q.now, step)
 	if err != nil {
@@ -556,7 +562,7 @@ func (q *asker) series(label, expr string, start time.Time, step time.Duration, 
 	for _, s := range m {
 		vs := make([]*float64, len(ts))
 		fill(vs, s.Floats, start, step)
-		f(s.Metric.Get(label), ts, vs)
+		f(s.Metric.Map(), ts, vs)
 	}
 }
 

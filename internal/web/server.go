@@ -342,6 +342,8 @@ func (s *Server) routes() *http.ServeMux {
 	t("/api/v2/", record.Write, alertmanagerAPI)
 
 	t("GET /api/v1/now", record.Read, s.now)
+	t("GET /api/v1/signals", record.Read, s.signals)
+	t("GET /api/v1/signals/{kind}", record.Read, s.signalsOf)
 	t("GET /api/v1/checks", record.Read, s.checks)
 	t("POST /api/v1/checks", record.Write, s.createCheck)
 	t("POST /api/v1/checks/try", record.Write, s.tryCheck)

@@ -339,7 +339,7 @@ func TestOutside(t *testing.T) {
 		if !ok {
 			method, path = "GET", r.Pattern
 		}
-		path = strings.NewReplacer("{id}", "x", "{location}", "hub", "{start}", "1").Replace(path)
+		path = strings.NewReplacer("{id}", "x", "{kind}", "service", "{location}", "hub", "{start}", "1").Replace(path)
 		if r.Role == record.NoRole {
 			continue
 		}
@@ -363,6 +363,7 @@ func TestRoles(t *testing.T) {
 		"POST /api/v1/write": record.Write, "POST /api/v1/otlp/v1/metrics": record.Write,
 		"POST /api/v1/admin/tsdb/": record.Admin, "PUT /api/v1/admin/tsdb/": record.Admin, "GET /api/v1/status/config": record.Admin,
 		"/api/v1/": record.Read, "GET /api/v2/": record.Read, "/api/v2/": record.Write,
+		"GET /api/v1/signals": record.Read, "GET /api/v1/signals/{kind}": record.Read,
 		"GET /api/v1/now": record.Read, "GET /api/v1/checks": record.Read, "GET /api/v1/checks/{id}/runs": record.Read,
 		"POST /api/v1/checks/{id}/run": record.Write, "GET /api/v1/outbox": record.Read, "POST /api/v1/outbox/{id}/retry": record.Write,
 		"GET /api/v1/itself": record.Read, "GET /api/v1/cardinality": record.Read, "GET /api/v1/live": record.Read, "POST /api/v1/admin/backup": record.Admin,
@@ -393,6 +394,7 @@ func TestRoles(t *testing.T) {
 	// is told by the table and by the tests of the whole program.
 	unserved := map[string]bool{
 		"GET /api/v1/live": true, "GET /debug/pprof/profile": true, "GET /debug/pprof/trace": true, "GET /api/v1/now": true,
+		"GET /api/v1/signals": true, "GET /api/v1/signals/{kind}": true,
 		"GET /api/v1/checks": true, "GET /api/v1/checks/{id}/runs": true, "POST /api/v1/checks/{id}/run": true, "GET /api/v1/outbox": true,
 		"POST /api/v1/outbox/{id}/retry": true, "GET /api/v1/itself": true, "GET /api/v1/cardinality": true,
 		"POST /write": true, "POST /api/v2/write": true, "GET /query": true, "POST /query": true, "PUT /metrics/": true, "POST /metrics/": true,
@@ -431,7 +433,7 @@ func TestRoles(t *testing.T) {
 		if !ok {
 			method, path = "DELETE", r.Pattern
 		}
-		path = strings.NewReplacer("{id}", "x", "{location}", "hub", "{start}", "1").Replace(path)
+		path = strings.NewReplacer("{id}", "x", "{kind}", "service", "{location}", "hub", "{start}", "1").Replace(path)
 		for _, by := range []struct {
 			token string
 			role  record.Role

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { createHash } from 'node:crypto';
 import * as fixtures from './fixtures.mjs';
 import * as synthetic from './checks.mjs';
+import * as signals from './signals.mjs';
 
 const args = process.argv.slice(2);
 const opt = (name, def) => {
@@ -114,6 +115,12 @@ const server = createServer(async (req, res) => {
 
   const tenant = req.headers['x-vedette-tenant'] ?? 'default';
   if (p === '/api/v1/now') return json(res, fixtures.now(sc, tenant));
+  if (p === '/api/v1/signals') return json(res, signals.list(sc));
+  const of = /^\/api\/v1\/signals\/(\w+)$/.exec(p);
+  if (of) {
+    const e = signals.one(sc, of[1], q);
+    return e ? json(res, e) : fail(res, 404, 'not_found', `no ${of[1]} with these labels has reported in the last 15m0s`);
+  }
   if (await syntheticRoutes(req, res, p, q, body, sc)) return;
   if (p === '/api/v1/outbox') return json(res, fixtures.outbox(sc, state.retried));
   let m = /^\/api\/v1\/outbox\/([^/]+)\/retry$/.exec(p);
@@ -143,7 +150,7 @@ const server = createServer(async (req, res) => {
     return json(res, {});
   }
   if (p === '/api/v1/query_range' || p === '/api/v1/query') {
-    const a = fixtures.query(p.endsWith('range'), q, sc, state.made);
+    const a = (p.endsWith('range') && signals.answer(q)) || fixtures.query(p.endsWith('range'), q, sc, state.made);
     return a.error ? json(res, { status: 'error', errorType: a.type, error: a.error }, 400) : prom(res, a.data, a.extra);
   }
   if (p === '/api/v1/label/__name__/values') return prom(res, sc === 'empty' ? fixtures.metricNames.filter((n) => /^(vedette|probe|up)/.test(n)) : fixtures.metricNames);

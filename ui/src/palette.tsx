@@ -2,6 +2,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { getJSON, mayWrite, prom } from './base/api.ts';
 import { go, href } from './base/router.ts';
 import type { Check, Location, Now, RuleGroup } from './base/types.ts';
+import { idOf, type Entity } from './screens/signalsdata.ts';
 import { screens } from './shell.tsx';
 import { Dialog } from './ui/parts.tsx';
 import { match } from './base/match.ts';
@@ -31,7 +32,7 @@ export function Palette({ close }: { close: () => void }) {
     ...screens.map((s) => ({ kind: 'screen', text: s.name, note: `g ${s.key}`, to: () => href([s.id]) })),
     ...parts.filter(([, , , write]) => !write || mayWrite()).map(([text, note, to]) => ({ kind: 'screen', text, note, to })),
   ]);
-  const [waiting, setWaiting] = useState(4);
+  const [waiting, setWaiting] = useState(5);
   const list = useRef<HTMLUListElement>(null);
 
   useEffect(() => {
@@ -63,6 +64,11 @@ export function Palette({ close }: { close: () => void }) {
       }),
     );
     add(getJSON<Now>('/api/v1/now', a.signal).then((r) => (r.services ?? []).map((s) => ({ kind: 'service', text: s.name, note: s.state === 'ok' ? '' : s.state, to: () => href(['now'], { service: s.name }) }))));
+    add(
+      getJSON<{ entities: Entity[] | null }>('/api/v1/signals', a.signal).then((r) =>
+        (r.entities ?? []).map((e) => ({ kind: 'signals', text: e.name, note: e.state === 'ok' ? e.kind : `${e.kind}, ${e.state}`, to: () => href(['signals', e.kind], { id: idOf(e.labels) }) })),
+      ),
+    );
     add(prom<string[]>('label/__name__/values', { limit: '20000' }, a.signal).then((r) => (r.data ?? []).map((m) => ({ kind: 'metric', text: m, note: '', to: () => href(['explore'], { q: m }) }))));
     return () => a.abort();
   }, []);

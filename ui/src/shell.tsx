@@ -21,6 +21,7 @@ interface Screen {
 
 export const screens: Screen[] = [
   { id: 'now', name: 'Now', key: 'n', load: () => import('./screens/now.tsx'), present: true },
+  { id: 'signals', name: 'Signals', key: 's', load: () => import('./screens/signals.tsx') },
   { id: 'checks', name: 'Checks', key: 'c', load: () => import('./screens/checks.tsx') },
   { id: 'alerts', name: 'Alerts', key: 'a', load: () => import('./screens/alerts.tsx'), present: true },
   { id: 'explore', name: 'Explore', key: 'e', load: () => import('./screens/explore.tsx') },

@@ -14,6 +14,9 @@ import { columnsOf, compareChecks, groupChecks, matrixSentence, quorumWords, seg
 import { cardinalityPath, cardinalitySentence, diskWords, growth, hintTitle, narrowed, pasted, selector } from '../src/screens/cardinalitydata.ts';
 import { compareWindows, cronWords, stateOf, whatWords } from '../src/screens/maintenancedata.ts';
 import { reportSentence, stepMonth } from '../src/screens/reportdata.ts';
+import { entitySentence, idOf, labelsOf, legendOf, listSentence, valueIn, type Entity } from '../src/screens/signalsdata.ts';
+import { classOf, classicHeat, countClasses, gridBucket, heatSpan, nativeHeat, oklch, ramp, trimHeat } from '../src/ui/heat.ts';
+import { cellWords } from '../src/ui/heatmap.tsx';
 import type { Cardinality, Change, Check, Location, ReportRow, Window } from '../src/base/types.ts';
 
 test('numbers have three significant digits', () => {
@@ -392,4 +395,108 @@ test('the screen of cardinality begins with what is wrong', () => {
   assert.equal(diskWords({ ...d.disk, full_in_days: 5.2, held_by: '' }), 'in 5.2 days');
   assert.equal(hintTitle({ text: 'label a has 48211 values that look like UUIDs', values: 48211 } as Cardinality['hints'][number]), 'Label a has 48,211 values that look like UUIDs');
   assert.equal(pasted("- action: labeldrop\n  regex: 'id'\n").split('\n')[2], "    regex: 'id'");
+});
+
+const entityOf = (more: Partial<Entity>): Entity => ({ kind: 'service', name: 'a', labels: { job: 'a' }, sources: ['x'], state: 'ok', text: '', rate: null, error_ratio: null, p99: null, saturation: null, saturation_of: '', depth: null, up: null, ...more });
+
+test('signals in words', () => {
+  assert.equal(listSentence([]).text, 'Nothing reports its signals yet.');
+  assert.equal(listSentence([entityOf({})]).text, '1 service reports; none breaches.');
+  assert.equal(listSentence([entityOf({}), entityOf({ name: 'b' }), entityOf({ kind: 'host' })]).text, '2 services and 1 host report; none breaches.');
+  const worse = listSentence([entityOf({}), entityOf({ name: 'w', state: 'warning', text: 'slow' }), entityOf({ name: 'p', state: 'page', text: '9 % of its requests fail' })]);
+  assert.deepEqual(worse, { state: 'page', text: '2 of 3 breach: p, 9 % of its requests fail.' });
+  assert.equal(entitySentence(entityOf({ rate: 12.34, error_ratio: 0, p99: 0.212, saturation: 0.01, saturation_of: 'open files' })), 'a: 12.3 requests a second, none fails, 99 % within 212 ms.');
+  assert.equal(entitySentence(entityOf({ state: 'page', text: '6 % of its requests fail', rate: 12, error_ratio: 0.06 })), 'a: 6 % of its requests fail, 12 requests a second.');
+  assert.equal(entitySentence(entityOf({ kind: 'queue', rate: 3, depth: 1 })), 'a: 3 messages a second, 1 waits.');
+  assert.equal(entitySentence(entityOf({ kind: 'host', saturation: 0.4, saturation_of: 'CPU' })), 'a: CPU 40 % of the limit.');
+  assert.equal(entitySentence(entityOf({})), 'a: it reports.');
+});
+
+test('the identity of what reports stands in the address', () => {
+  const labels = { topic: 'a=b', consumergroup: 'x & y' };
+  assert.deepEqual(idOf(labels), ['consumergroup=x & y', 'topic=a=b']);
+  assert.deepEqual(labelsOf(idOf(labels)), labels);
+  assert.deepEqual(labelsOf(['=x', 'none']), {});
+});
+
+test('values and legends of panels', () => {
+  assert.equal(valueIn('ms')(1500), '1.5 s');
+  assert.equal(valueIn('s')(0.0015), '1.5 ms');
+  assert.equal(valueIn('ratio')(0.05), '5 %');
+  assert.equal(valueIn('/s')(12.34), '12.3/s');
+  assert.equal(valueIn('days')(3), '3 days');
+  assert.equal(valueIn('')(null), '–');
+  assert.equal(legendOf('p99', {}), 'p99');
+  assert.equal(legendOf('{{device}} read', { device: 'sda' }), 'sda read');
+  assert.equal(legendOf('{{http.route}}', { 'http.route': '/x' }), '/x');
+  assert.equal(legendOf('{{pool}}', {}), 'none');
+});
+
+test('classic buckets become rows of their own counts', () => {
+  const s = (le: string, ...v: (number | null)[]) => ({ metric: { le }, values: v.flatMap((x, i) => (x === null ? [] : [[100 + 10 * i, String(x)] as [number, string]])) });
+  // Out of order, with a gap, and a bucket that rounding put below its neighbour.
+  const h = classicHeat([s('+Inf', 5, null, 3), s('0.1', 1, null, 3), s('1', 4, null, 2.999)], [100, 110, 120], 10);
+  assert.deepEqual(h.rows, [{ lo: 0, hi: 0.1 }, { lo: 0.1, hi: 1 }, { lo: 1, hi: Infinity }]);
+  assert.deepEqual(h.rates, [[1, null, 3], [3, null, 0], [1, null, 0]]);
+  assert.deepEqual(classicHeat([], [100], 10).rows, []);
+  assert.deepEqual(heatSpan(h.rows), [0.05, 2]);
+  assert.equal(cellWords(h, { row: 1, col: 0 }, String), '30 in 10 s, 0.1 to 1');
+  assert.equal(cellWords(h, { row: 2, col: 1 }, String), 'nothing reported, above 1');
+  assert.equal(cellWords(h, { row: 0, col: 0 }, String), '10 in 10 s, up to 0.1');
+});
+
+test('empty rows around the heat go, a few stay', () => {
+  const rows = Array.from({ length: 12 }, (_, i) => ({ lo: i, hi: i + 1 }));
+  const t = trimHeat({ times: [0], step: 1, rows, rates: rows.map((_, i) => [i === 5 ? 1 : 0]) }, 4);
+  assert.equal(t.rows.length, 4);
+  assert.ok(t.rows.some((r) => r.lo === 5));
+  assert.equal(trimHeat({ times: [0], step: 1, rows, rates: rows.map(() => [0]) }).rows.length, 0);
+});
+
+test('native buckets are joined on one grid and lose nothing', () => {
+  assert.deepEqual(gridBucket(1, 0), [0.5, 1]);
+  assert.deepEqual(gridBucket(1.0001, 0), [1, 2]);
+  assert.deepEqual(gridBucket(3, -1), [1, 4]);
+  const b = (lo: number, hi: number, n: number): [number, string, string, string] => [0, String(lo), String(hi), String(n)];
+  // Two resolutions, a bucket of zero, and an empty one between that was not sent.
+  const h = nativeHeat([[0, { count: '6', sum: '1', buckets: [b(-1e-9, 1e-9, 1), b(0.5, 1, 2), b(2, 4, 3)] }], [20, { count: '4', sum: '1', buckets: [b(0.5, 2 ** -0.5, 4)] }]], [0, 10, 20], 10);
+  assert.equal(h.rates.reduce((n, r) => n + (r[0] ?? 0), 0), 6);
+  assert.equal(h.rates.reduce((n, r) => n + (r[2] ?? 0), 0), 4);
+  assert.ok(h.rates.every((r) => r[1] === null), 'a time without an answer is a gap');
+  assert.equal(h.rows[0]!.lo, 0);
+  for (let i = 1; i < h.rows.length; i++) assert.ok(Math.abs(h.rows[i]!.lo - h.rows[i - 1]!.hi) < 1e-9, `row ${i} begins where the last ends`);
+  const fine = Array.from({ length: 200 }, (_, i) => b(2 ** ((i - 1) / 8), 2 ** (i / 8), 1));
+  const many = nativeHeat([[0, { count: '200', sum: '1', buckets: fine }]], [0], 10);
+  assert.ok(many.rows.length <= 34, `${many.rows.length} rows`);
+  assert.equal(many.rates.reduce((n, r) => n + r[0]!, 0), 200);
+});
+
+test('the scale of counts', () => {
+  assert.deepEqual(countClasses(0), []);
+  assert.deepEqual(countClasses(60), [1, 2, 5, 10, 20, 50]);
+  assert.ok(countClasses(1e6).length <= 8);
+  assert.ok(countClasses(0.2).length > 1 && countClasses(0.2).every((c) => c <= 0.2));
+  const c = [1, 2, 5];
+  assert.deepEqual([0.1, 1, 1.9, 2, 5, 99].map((n) => classOf(n, c)), [0, 0, 0, 1, 2, 2]);
+});
+
+test('colours of the scale are evenly apart in lightness, in both themes', () => {
+  assert.equal(oklch(1, 0, 0), '#ffffff');
+  assert.equal(oklch(0, 0, 0), '#000000');
+  assert.equal(oklch(0.6279, 0.2577, 29.23), '#ff0000');
+  // OKLab's lightness of #rrggbb, after Ottosson.
+  const lightness = (hex: string) => {
+    const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)) as [number, number, number];
+    const l = Math.cbrt(0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b);
+    const m = Math.cbrt(0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b);
+    const s = Math.cbrt(0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b);
+    return 0.2104542553 * l + 0.793617785 * m - 0.0040720468 * s;
+  };
+  for (const dark of [false, true]) {
+    const l = ramp(8, dark).map(lightness);
+    const steps = l.slice(1).map((x, i) => x - l[i]!);
+    const mean = steps.reduce((a, b) => a + b, 0) / steps.length;
+    assert.equal(mean > 0, dark);
+    for (const s of steps) assert.ok(Math.abs(s / mean - 1) < 0.15, `steps ${steps.map((x) => x.toFixed(3)).join(' ')}`);
+  }
 });
