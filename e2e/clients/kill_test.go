@@ -199,11 +199,11 @@ func (w *writer) check(t *testing.T, base string) {
 // sample is between the request and the answer.
 type pusher struct {
 	id    string
-	acked []push
+	acked []pushed
 	sent  int
 }
 
-type push struct {
+type pushed struct {
 	value       float64
 	begin, done int64 // Unix ms
 }
@@ -211,7 +211,7 @@ type push struct {
 func (p *pusher) run(ctx context.Context, base *atomic.Value) {
 	for ctx.Err() == nil {
 		p.sent++
-		one := push{value: float64(p.sent), begin: time.Now().UnixMilli()}
+		one := pushed{value: float64(p.sent), begin: time.Now().UnixMilli()}
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err := post(try, fmt.Sprintf("%s/metrics/job/kill/writer/%s", base.Load(), p.id), fmt.Appendf(nil, "kill_push %d\n", p.sent), nil)
 		cancel()
@@ -397,8 +397,8 @@ func otlpHTTP(door string) sender {
 	}
 }
 
-// otlpGRPC dials anew after an error: a connection that waits for its next
-// attempt would sit out a life of the server.
+// otlpGRPC dials at the first request and anew after an error: a
+// connection that waits for its next attempt would sit out a life of the server.
 func otlpGRPC(door string) sender {
 	var conn *grpc.ClientConn
 	return func(ctx context.Context, _, name, writer string, ps []point) (err error) {

@@ -263,15 +263,15 @@ func history(base, selector string, at time.Time) (map[string][]point, error) {
 	return m, nil
 }
 
-// eventually gives what a minute; it is tried every 50 ms and says what it saw.
+// eventually gives what half a minute; it is tried every 50 ms and says what it saw.
 func eventually(t *testing.T, what string, ok func() (bool, string)) {
 	t.Helper()
 	saw := ""
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		var done bool
 		if done, saw = ok(); done {
 			return
 		}
 	}
-	t.Fatalf("%s did not come within a minute; last seen:\n%s", what, saw)
+	t.Fatalf("%s did not come within half a minute; last seen:\n%s", what, saw)
 }
