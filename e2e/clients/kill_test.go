@@ -70,7 +70,7 @@ func TestAcknowledgedSurvivesKill(t *testing.T) {
 		{"opentsdb_sync", func() sender { return openTSDB(v.doors["opentsdb"], "sync") }},
 		{"opentsdb_details", func() sender { return openTSDB(v.doors["opentsdb"], "details") }},
 		{"otlp_http", func() sender { return otlpHTTP(v.doors["otlp_http"]) }},
-		{"otlp_grpc", func() sender { return otlpGRPC(v.doors["otlp_grpc"]) }},
+		{"otlp_grpc", func() sender { return otlpGRPC(t, v.doors["otlp_grpc"]) }},
 	} {
 		for i := range 2 {
 			w := &writer{name: "kill_" + p.protocol, id: strconv.Itoa(i), send: p.make(), from: time.Now().Add(-10 * time.Minute).UnixMilli()}
@@ -399,8 +399,13 @@ func otlpHTTP(door string) sender {
 
 // otlpGRPC dials at the first request and anew after an error: a
 // connection that waits for its next attempt would sit out a life of the server.
-func otlpGRPC(door string) sender {
+func otlpGRPC(t *testing.T, door string) sender {
 	var conn *grpc.ClientConn
+	t.Cleanup(func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	})
 	return func(ctx context.Context, _, name, writer string, ps []point) (err error) {
 		if conn == nil {
 			if conn, err = grpc.NewClient(door, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
