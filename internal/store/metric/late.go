@@ -19,16 +19,22 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// The engine loses late samples when it is killed while it compacts them. They
-// are in its log of late samples; but at the start of a compaction their chunks
+// The engine loses late samples after a kill -9 in two ways, though they are in
+// its log of late samples.
+//
+// It is killed while it compacts them: at the start of a compaction their chunks
 // go to a file through a buffer of the process, and the next late sample of the
-// series writes a marker to the log: "all before this is in that file". After a
-// kill -9 the marker is there and the buffer is not, and the replay believes the
+// series writes a marker to the log: "all before this is in that file". After the
+// kill the marker is there and the buffer is not, and the replay believes the
 // marker. A marker names no file position in this case (it is 0), or one that a
 // later chunk has taken after a second kill.
 //
-// So after an unclean end the samples that a marker declares safe are read from
-// the log and those that the store does not find are appended again.
+// Or the kill tears the main log: its repair ends the replay before the log of
+// late samples is read at all, and the next compaction of late samples cuts that
+// log.
+//
+// So after an unclean end the samples of the log are read, and those that the
+// store does not find are appended again.
 
 // lateSample is one from the log of late samples.
 type lateSample struct {
@@ -46,48 +52,39 @@ func uncleanEnd(dir string) bool {
 	return err == nil
 }
 
-// markedSafe reads from the log in dir the late samples that precede a marker of
-// their series, and the labels of those series. It only reads, and must run
-// before the engine opens dir. A torn tail ends it: the engine repairs that.
-func markedSafe(dir string, log *slog.Logger) (lateSamples, map[chunks.HeadSeriesRef]labels.Labels, error) {
-	seen, marked := lateSamples{}, lateSamples{}
+// readLate reads the late samples from the log in dir, and the labels of their
+// series. It only reads, and must run before the engine opens dir. A torn tail
+// ends it: the engine repairs that.
+func readLate(dir string, log *slog.Logger) (lateSamples, map[chunks.HeadSeriesRef]labels.Labels, error) {
+	late := lateSamples{}
 	dec := record.NewDecoder(nil, log)
 	var floats []record.RefSample
 	var ints []record.RefHistogramSample
 	var fhs []record.RefFloatHistogramSample
-	var markers []record.RefMmapMarker
 	err := eachRecord(filepath.Join(dir, wlog.WblDirName), -1, func(rec []byte) (err error) {
 		switch dec.Type(rec) {
 		case record.Samples, record.SamplesV2:
 			floats, err = dec.Samples(rec, floats[:0])
 			for _, s := range floats {
-				seen[s.Ref] = append(seen[s.Ref], lateSample{t: s.T, v: s.V})
+				late[s.Ref] = append(late[s.Ref], lateSample{t: s.T, v: s.V})
 			}
 		case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
 			ints, err = dec.HistogramSamples(rec, ints[:0])
 			for _, s := range ints {
-				seen[s.Ref] = append(seen[s.Ref], lateSample{t: s.T, h: s.H})
+				late[s.Ref] = append(late[s.Ref], lateSample{t: s.T, h: s.H})
 			}
 		case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
 			fhs, err = dec.FloatHistogramSamples(rec, fhs[:0])
 			for _, s := range fhs {
-				seen[s.Ref] = append(seen[s.Ref], lateSample{t: s.T, fh: s.FH})
-			}
-		case record.MmapMarkers:
-			markers, err = dec.MmapMarkers(rec, markers[:0])
-			for _, m := range markers {
-				if s := seen[m.Ref]; len(s) > 0 {
-					marked[m.Ref] = append(marked[m.Ref], s...)
-					delete(seen, m.Ref)
-				}
+				late[s.Ref] = append(late[s.Ref], lateSample{t: s.T, fh: s.FH})
 			}
 		}
 		return err
 	})
-	if err != nil || len(marked) == 0 {
+	if err != nil || len(late) == 0 {
 		return nil, nil, err
 	}
-	names := make(map[chunks.HeadSeriesRef]labels.Labels, len(marked))
+	names := make(map[chunks.HeadSeriesRef]labels.Labels, len(late))
 	wal := filepath.Join(dir, "wal")
 	series := func(rec []byte) error {
 		if dec.Type(rec) != record.Series {
@@ -95,7 +92,7 @@ func markedSafe(dir string, log *slog.Logger) (lateSamples, map[chunks.HeadSerie
 		}
 		ss, err := dec.Series(rec, nil)
 		for _, s := range ss {
-			if marked[s.Ref] != nil {
+			if late[s.Ref] != nil {
 				names[s.Ref] = s.Labels
 			}
 		}
@@ -112,7 +109,7 @@ func markedSafe(dir string, log *slog.Logger) (lateSamples, map[chunks.HeadSerie
 			return nil, nil, err
 		}
 	}
-	return marked, names, eachRecord(wal, last+1, series)
+	return late, names, eachRecord(wal, last+1, series)
 }
 
 // eachRecord calls f with every record of the log in dir from a segment on, to

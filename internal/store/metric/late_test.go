@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -122,5 +123,53 @@ func TestLateSamplesSurviveKillInCompaction(t *testing.T) {
 		}
 		_ = app.Rollback()
 		dir = copyKilled(t, again)
+	}
+}
+
+// A kill that tears the main log used to lose late samples: the engine mends that
+// log and does not read the other one.
+func TestLateSamplesSurviveTornLog(t *testing.T) {
+	open := func(dir string) *Store {
+		t.Helper()
+		s, err := Open(dir, Config{OutOfOrder: 10 * time.Minute}, instrument.New(instrument.Config{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	now := time.Now().UnixMilli()
+	s := open(t.TempDir())
+	for i, at := range []int64{now, now - 60_000, now - 120_000} {
+		app := s.Appender(context.Background())
+		if _, err := app.Append(0, labels.FromStrings(labels.MetricName, "f"), at, float64(i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := app.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := contents(t, s)
+	if n := strings.Count(want, "\n"); n != 3 {
+		t.Fatalf("the store holds %d samples, want 3", n)
+	}
+	dir := copyKilled(t, s)
+	segments, err := filepath.Glob(filepath.Join(dir, "wal", "0*"))
+	if err != nil || len(segments) == 0 {
+		t.Fatal("no segments", err)
+	}
+	f, err := os.OpenFile(segments[len(segments)-1], os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The head of a record of 64 bytes, and not all of it.
+	if _, err := f.Write([]byte{1, 0, 64, 1, 2, 3, 4, 5, 6, 7, 8, 9}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := contents(t, open(dir)); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

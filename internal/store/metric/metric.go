@@ -115,7 +115,7 @@ func Open(dir string, cfg Config, m *instrument.Registry, reg prometheus.Registe
 	var names map[chunks.HeadSeriesRef]labels.Labels
 	if uncleanEnd(dir) {
 		var err error
-		if late, names, err = markedSafe(dir, log); err != nil {
+		if late, names, err = readLate(dir, log); err != nil {
 			// The engine has not seen the directory yet and may mend what stopped us.
 			log.Warn("late samples of before the crash could not be checked", "dir", dir, "err", err)
 		}
