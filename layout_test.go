@@ -26,11 +26,11 @@ var mayImport = map[string][]string{
 	"instrument/golden":        {"instrument", "instrument/internal/memo"},
 	"instrument/goldengrpc":    {"instrument", "instrument/internal/memo"},
 	"instrument/internal/memo": {},
-	"cmd/vedette":       {"internal/app"},
-	"e2e":               {}, // tests beside real peers
-	"e2e/bench":         {}, // drives whole processes from outside
-	"internal/record":   {},
-	"internal/probe":    {"instrument", "internal/record", "internal/probe/browser"},
+	"cmd/vedette":              {"internal/app"},
+	"e2e":                      {}, // tests beside real peers
+	"e2e/bench":                {}, // drives whole processes from outside
+	"internal/record":          {},
+	"internal/probe":           {"instrument", "internal/record", "internal/probe/browser"},
 	// browser hides a Chromium and its protocol.
 	"internal/probe/browser": {"internal/record"},
 	"internal/fleet":         {"internal/record"},
