@@ -117,9 +117,11 @@ type TenantLimits struct {
 	MaxConcurrentWrites int `yaml:"max_concurrent_writes"` // default 32
 	// MaxDecompressedBytes is how large a request may become; default 64 MiB.
 	MaxDecompressedBytes int64 `yaml:"max_decompressed_bytes"`
-	MaxLineBytes         int   `yaml:"max_line_bytes"` // of a line protocol; default 1 MiB for Influx, 64 KiB for others
-	MaxChecks            int   `yaml:"max_checks"`     // default 20,000
-	CheckWorkers         int   `yaml:"check_workers"`  // runs of checks at once; default 64
+	// MaxNewSeries is how many series not written lately a request may name.
+	MaxNewSeries int `yaml:"max_series_per_request"` // default 500,000
+	MaxLineBytes int `yaml:"max_line_bytes"`         // of a line protocol; default 1 MiB for Influx, 64 KiB for others
+	MaxChecks    int `yaml:"max_checks"`             // default 20,000
+	CheckWorkers int `yaml:"check_workers"`          // runs of checks at once; default 64
 }
 
 // OutboxConfig tells how stubbornly notifications are sent.
@@ -282,7 +284,7 @@ func (t *TenantConfig) validate(path string) error {
 		{"limits.max_label_name_bytes", t.Limits.MaxLabelName}, {"limits.max_label_value_bytes", t.Limits.MaxLabelValue},
 		{"limits.max_concurrent_writes", t.Limits.MaxConcurrentWrites}, {"limits.max_checks", t.Limits.MaxChecks},
 		{"limits.check_workers", t.Limits.CheckWorkers}, {"limits.max_decompressed_bytes", int(t.Limits.MaxDecompressedBytes)},
-		{"limits.max_line_bytes", t.Limits.MaxLineBytes},
+		{"limits.max_line_bytes", t.Limits.MaxLineBytes}, {"limits.max_series_per_request", t.Limits.MaxNewSeries},
 		{"query.max_samples", t.Query.MaxSamples}, {"query.max_concurrent", t.Query.MaxConcurrent},
 	} {
 		if l.v < 0 {
@@ -482,6 +484,8 @@ func (c *Config) restartNeeded(was *Config) error {
 			key = "limits.max_concurrent_writes"
 		case t.Limits.MaxDecompressedBytes != o.Limits.MaxDecompressedBytes:
 			key = "limits.max_decompressed_bytes"
+		case t.Limits.MaxNewSeries != o.Limits.MaxNewSeries:
+			key = "limits.max_series_per_request"
 		case t.Limits.MaxLineBytes != o.Limits.MaxLineBytes:
 			key = "limits.max_line_bytes"
 		case t.StatsD != o.StatsD:

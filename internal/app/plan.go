@@ -145,6 +145,9 @@ func (p *plan) add(name record.Tenant, tc *TenantConfig, log *slog.Logger) error
 		Retention: time.Duration(tc.Retention.Metrics), MaxBytes: tc.maxBytes(),
 		Limits: tc.Limits.Limits,
 	}
+	if t.store.Limits.MaxSeries == 0 {
+		t.store.Limits.MaxSeries = seriesFor(ingest.Memory())
+	}
 	if d := tc.OutOfOrder; d != nil {
 		t.store.OutOfOrder = time.Duration(*d)
 		if *d == 0 {
@@ -226,4 +229,15 @@ func selfCheck(c *Config) (*probe.Check, error) {
 		return nil, fmt.Errorf("BUG: the check of itself: %w", err)
 	}
 	return ck, nil
+}
+
+// seriesFor is how many series a machine with so many bytes of memory may hold
+// by default. A series takes about 3 KiB, twice that while the garbage of a burst
+// is there; the rest is for queries and the page cache.
+func seriesFor(memory uint64) int {
+	const most, least, each = 2_000_000, 100_000, 10 << 10
+	if memory == 0 {
+		return most // not known
+	}
+	return int(min(most, max(least, memory/each)))
 }

@@ -142,7 +142,7 @@ func openTenant(name record.Tenant, plan *tenantPlan, env surroundings) (_ *tena
 	t.remote = remote.NewStorage(t.log.With("station", "remote"), reg, t.store.StartTime, t.store.Dir(), flushRemote, readyScraper{t.scraper}, false)
 	t.storage = storage.NewFanout(t.log, t.store, t.remote)
 	t.store.SetWriteNotified(t.remote)
-	t.sink = ingest.NewSink(t.storage, ingest.SinkConfig{IsLimit: metric.IsLimit}, t.counts)
+	t.sink = ingest.NewSink(t.storage, ingest.SinkConfig{IsLimit: metric.IsLimit, MaxNewSeries: plan.conf.Limits.MaxNewSeries}, t.counts)
 
 	t.notifier, err = notify.Open(notify.Options{
 		DB: t.db, Instruments: own, Registerer: reg, Log: t.log.With("station", "notify"), ExternalURL: env.url,

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/shirou/gopsutil/v4/disk"
+	"github.com/shirou/gopsutil/v4/mem"
 )
 
 // HostConfig says what of the machine is collected and under which names. The
@@ -288,4 +291,19 @@ func (r rawMetric) Write(m *dto.Metric) error {
 	m.Reset()
 	m.Label, m.Gauge, m.Counter, m.Summary, m.Untyped, m.Histogram = r.m.Label, r.m.Gauge, r.m.Counter, r.m.Summary, r.m.Untyped, r.m.Histogram
 	return nil
+}
+
+// Memory is what this process may use: the machine's, or its container's (control
+// groups, version 2) if that is less. 0 when it is not known.
+func Memory() uint64 {
+	v, err := mem.VirtualMemory()
+	if err != nil {
+		return 0
+	}
+	if b, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 {
+			return min(n, v.Total)
+		}
+	}
+	return v.Total
 }

@@ -30,6 +30,9 @@ type SinkConfig struct {
 	// CacheSeries is how many series are remembered; default 1,000,000. More
 	// cost only a look-up each.
 	CacheSeries int
+	// MaxNewSeries is how many series that are not remembered a request may name;
+	// default 500,000. All its samples are in memory until they are stored.
+	MaxNewSeries int
 }
 
 // Sink is where pushed samples of every protocol go. It remembers the series
@@ -85,6 +88,9 @@ func NewSink(app storage.Appendable, cfg SinkConfig, counts *Counts) *Sink {
 	if cfg.CacheSeries == 0 {
 		cfg.CacheSeries = 1_000_000
 	}
+	if cfg.MaxNewSeries == 0 {
+		cfg.MaxNewSeries = 500_000
+	}
 	s := &Sink{app: app, cfg: cfg, counts: counts, started: time.Now()}
 	for i := range s.shards {
 		s.shards[i].m = map[uint64]*sinkSeries{}
@@ -111,6 +117,7 @@ type Batch struct {
 	key      []byte // of the series begun: names and values with their lengths, as labels.Labels has them
 	tooBig   int    // bytes of its labels, when they are over the limit
 	budget   int    // bytes of labels that new series may still take
+	room     int    // new series that may still come
 	cur      int32  // its index in series; or one of the two below
 	curErr   error
 	curCause string
@@ -200,7 +207,7 @@ func (s *Sink) Batch(protocol string) *Batch {
 	}
 	b.now = time.Now()
 	b.protocol, b.epoch, b.cur = protocol, uint32(b.now.Sub(s.started)/sinkEpoch), notLooked
-	b.budget = maxRequestLabelBytes
+	b.budget, b.room = maxRequestLabelBytes, s.cfg.MaxNewSeries
 	return b
 }
 
@@ -585,6 +592,9 @@ func (b *Batch) labels() (labels.Labels, string, error) {
 		}
 		b.builder.Add(k, v)
 	})
+	if b.room--; b.room < 0 {
+		return labels.EmptyLabels(), "max_series_per_request", fmt.Errorf("this request names more than limits.max_series_per_request = %d series that were not written lately; send fewer series at once", b.s.cfg.MaxNewSeries)
+	}
 	if b.budget -= len(b.key); b.budget < 0 {
 		return labels.EmptyLabels(), "invalid_labels", fmt.Errorf("the labels of this request's new series take more than %d bytes; send fewer series at once", maxRequestLabelBytes)
 	}
