@@ -126,7 +126,7 @@ func answer(t *testing.T, e promql.QueryEngine, s storage.Queryable, expr string
 	}
 	var lines []string
 	for _, s := range v {
-		lines = append(lines, fmt.Sprintf("%s %d:%016x %v", s.Metric, s.T, math.Float64bits(s.F), s.H))
+		lines = append(lines, fmt.Sprintf("%s %d:%s %v", s.Metric, s.T, bitsOf(s.F), s.H))
 	}
 	if !strings.HasPrefix(expr, "sort") {
 		slices.Sort(lines) // histogram_quantile has no order of its own
