@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/otlptranslator"
 	"github.com/prometheus/prometheus/config"
@@ -27,6 +29,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/vedette-sre/vedette/instrument"
 	"github.com/vedette-sre/vedette/internal/ingest"
@@ -432,7 +436,42 @@ func TestOTLPgRPC(t *testing.T) {
 	if got := d.values("orders"); !strings.HasSuffix(got, "@-10=4") {
 		t.Errorf("got %s", got)
 	}
+	zc, err := grpc.NewClient(ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithCompressor(zstdSender{})) //nolint:staticcheck // of this client alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zc.Close()
+	for i, v := range []int64{3, 5} {
+		if _, err := pmetricotlp.NewGRPCClient(zc).Export(ctx, deltaSum(d, 10*i, v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := d.values("orders"); !strings.Contains(got, "@10=12") {
+		t.Errorf("after zstd got %s", got)
+	}
+	// 65 MiB of zeros are some kilobytes: refused by their size, not taken in.
+	if err := zc.Invoke(ctx, "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", pmetricBomb(), new(emptypb.Empty)); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a bomb: %v", err)
+	}
 }
+
+// zstdSender compresses what a client sends.
+type zstdSender struct{}
+
+func (zstdSender) Type() string { return "zstd" }
+
+func (zstdSender) Do(w io.Writer, p []byte) error {
+	e, err := zstd.NewWriter(w)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Write(p); err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+func pmetricBomb() *wrapperspb.BytesValue { return wrapperspb.Bytes(make([]byte, 65<<20)) }
 
 func FuzzOTLP(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 1))

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"time"
@@ -42,6 +43,8 @@ func NewOTLPServer(resolve func(ctx context.Context, md metadata.MD) (o *OTLP, r
 		grpc.ForceServerCodecV2(rawCodec{}),
 		grpc.UnknownServiceHandler(d.handle),
 		grpc.MaxRecvMsgSize(maxBytes),
+		// Of this server alone: a registered one would be of the whole process.
+		grpc.RPCDecompressor(zstdMessages{maxBytes}), //nolint:staticcheck // deprecated in favour of the registry
 		grpc.MaxConcurrentStreams(128),
 		grpc.ConnectionTimeout(20*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute}),
@@ -94,6 +97,27 @@ func (d *otlpDoor) handle(_ any, stream grpc.ServerStream) (err error) {
 		return grpcError(err)
 	}
 	return stream.SendMsg(otlpResponse(partial, false))
+}
+
+// zstdMessages decompresses messages in zstd; gzip is grpc's own.
+type zstdMessages struct{ most int }
+
+// Type implements grpc.Decompressor.
+func (zstdMessages) Type() string { return "zstd" }
+
+// Do implements grpc.Decompressor. It gives one byte over the limit at most, which
+// grpc then refuses.
+func (z zstdMessages) Do(r io.Reader) ([]byte, error) {
+	pool := decompressors["zstd"]
+	d := pool.Get().(unzstd)
+	defer func() {
+		_ = d.reset(nil) // lets go of the message
+		pool.Put(d)
+	}()
+	if err := d.reset(r); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(d, int64(z.most)+1))
 }
 
 // grpcError is err with the code of its kind.
