@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -251,6 +252,18 @@ func (o *OpenTSDB) ServeConn(ctx context.Context, conn net.Conn) {
 	}
 	t := &openTSDBTelnet{o: o, conn: conn, r: r}
 	t.serve(context.WithoutCancel(ctx)) // what was read is stored
+	linger(conn)
+}
+
+// linger lets the peer take the last answers before conn is closed: one that is
+// closed with bytes unread is reset, and the reset may overtake them.
+func linger(conn net.Conn) {
+	c, ok := conn.(interface{ CloseWrite() error })
+	if !ok || c.CloseWrite() != nil {
+		return
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second)) // that long at most
+	_, _ = io.Copy(io.Discard, io.LimitReader(conn, 1<<20))
 }
 
 // openTSDBTelnet is one connection.
