@@ -105,6 +105,7 @@ func (f *fleet) expect(t *testing.T, expr string, want ...string) {
 		return slices.Equal(got, want), strings.Join(got, "\n")
 	})
 	f.asked = append(f.asked, question{expr, at, want})
+	time.Sleep(5 * time.Millisecond) // what is sent next is later than at, to the millisecond
 }
 
 func (f *fleet) tcp(t *testing.T, protocol string) *net.TCPAddr {
@@ -460,6 +461,7 @@ func (f *fleet) otlp(t *testing.T, door string, make func(sdkmetric.TemporalityS
 				exponential.Record(ctx, v, with)
 			}
 			check(t, mp.ForceFlush(ctx))
+			time.Sleep(5 * time.Millisecond) // two exports have two times: samples are to the millisecond
 		}
 		l := fmt.Sprintf(`instance="web-1", job=%q`, p)
 		e := func(s string) string { return s + "{" + l + `, shop="eu"} ` }
